@@ -1,0 +1,135 @@
+"""A `Gateway` as an ASGI application (https://asgi.readthedocs.io), which Azure's and Google's runtimes run as is."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import aclosing
+from typing import Any
+
+from core import errors
+from core.gateway import Gateway
+from core.http import Request, Response, new_request_id
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class ClientLeft(Exception):
+    """The client closed its connection before its request was read."""
+
+
+class AsgiApplication:
+    """Serves HTTP through the gateway. A client that leaves cancels its request, upstream's work for it included."""
+
+    def __init__(
+        self,
+        gateway: Callable[[], Gateway],
+        *,
+        body_limit_bytes: int,
+        timeout_seconds: float | None = None,
+        first_byte_timeout_seconds: float | None = None,
+    ) -> None:
+        """
+        Args:
+            gateway: gives the process's gateway; called for every request.
+            body_limit_bytes: a longer body is refused as soon as it is known to be longer.
+            timeout_seconds: after which the platform ends a request; None where it never does.
+            first_byte_timeout_seconds: after which the platform ends a request whose answer has not begun.
+        """
+        self._gateway = gateway
+        self._body_limit_bytes = body_limit_bytes
+        self._timeout_seconds = timeout_seconds
+        self._first_byte_timeout_seconds = first_byte_timeout_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.monotonic()
+        try:
+            body = await _read_body(receive, self._body_limit_bytes)
+        except ClientLeft:
+            return
+        except errors.BodyTooLarge as error:
+            await _write(errors.to_response(error, new_request_id()), send)
+            return
+        request = _read(
+            scope,
+            body,
+            deadline=_after(started, self._timeout_seconds),
+            first_byte_deadline=_after(started, self._first_byte_timeout_seconds),
+        )
+        await _unless_client_leaves(self._answer(request, send), receive)
+
+    async def _answer(self, request: Request, send: Send) -> None:
+        await _write(await self._gateway().handle(request), send)
+
+
+def _read(scope: Scope, body: bytes, *, deadline: float | None, first_byte_deadline: float | None) -> Request:
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    client = scope.get("client")
+    return Request(
+        method=scope["method"].upper(),
+        path=scope["raw_path"].partition(b"?")[0].decode("latin-1"),
+        query=scope["query_string"].decode("latin-1"),
+        headers=headers,
+        body=body,
+        deadline=deadline,
+        first_byte_deadline=first_byte_deadline,
+        client=client[0] if client else None,
+    )
+
+
+def _after(started: float, seconds: float | None) -> float | None:
+    return None if seconds is None else started + seconds
+
+
+async def _read_body(receive: Receive, limit_bytes: int) -> bytes:
+    parts, size = [], 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientLeft
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > limit_bytes:
+            raise errors.BodyTooLarge(limit_bytes)
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+async def _write(response: Response, send: Send) -> None:
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers.items()]
+    if isinstance(response.body, bytes):
+        headers.append((b"content-length", str(len(response.body)).encode()))
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        await send({"type": "http.response.body", "body": response.body})
+        return
+    async with aclosing(response.body) as stream:
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        async for chunk in stream:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _unless_client_leaves(answer: Awaitable[None], receive: Receive) -> None:
+    """Run `answer` to its end, or cancel it as soon as the client has left."""
+    answering = asyncio.ensure_future(answer)
+    leaving = asyncio.ensure_future(_disconnect(receive))
+    try:
+        await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        answering.cancel()
+        leaving.cancel()
+        await asyncio.wait((answering, leaving))
+    if not answering.cancelled():
+        answering.result()
+
+
+async def _disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,136 @@
+"""Every way a request can be refused, and the one place where a refusal becomes a response.
+
+    TrefoilError
+    ├── InvalidRequest          400  the client's fault; `param` names the field
+    │   ├── UnknownEndpoint     404
+    │   ├── MethodNotAllowed    405  with `allow`
+    │   ├── BodyTooLarge        413
+    │   └── UnsupportedBody     415
+    ├── NotAuthenticated        401  no key, an unknown one, an expired one
+    ├── UpstreamError           502  the model's service failed us
+    │   ├── UpstreamAuthFailed  502  the operator's own credential was refused
+    │   └── UpstreamTimeout     504
+    ├── StoreUnavailable        503  the store of apps and keys does not answer
+    └── InternalError           500  a bug of ours
+
+    ConfigurationError          never a response: it stops the process at start
+
+The bodies have OpenAI's shape, `{"error": {"message", "type", "param", "code"}}`, so that every SDK raises its own
+typed exception for them (https://platform.openai.com/docs/guides/error-codes).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import ClassVar
+
+from core.http import Response
+
+
+class ConfigurationError(Exception):
+    """A setting is missing or wrong. The message names the setting and says what to write instead."""
+
+
+class TrefoilError(Exception):
+    """A refusal: `message` and `param` are shown to the client, so neither may hold a secret."""
+
+    status: int = 500
+    type: ClassVar[str] = "server_error"
+    code: str | None = None
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code or type(self).code
+        self.headers: dict[str, str] = {}
+
+
+class InvalidRequest(TrefoilError):
+    status = 400
+    type = "invalid_request_error"
+
+
+class UnknownEndpoint(InvalidRequest):
+    status = 404
+    code = "unknown_url"
+
+
+class MethodNotAllowed(InvalidRequest):
+    status = 405
+    code = "method_not_supported"
+
+    def __init__(self, message: str, *, allow: str) -> None:
+        super().__init__(message)
+        self.headers["allow"] = allow
+
+
+class BodyTooLarge(InvalidRequest):
+    status = 413
+    code = "request_too_large"
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"The request body is larger than this service takes: {limit_bytes:,} bytes at most.")
+
+
+class UnsupportedBody(InvalidRequest):
+    status = 415
+    code = "unsupported_content"
+
+
+class NotAuthenticated(TrefoilError):
+    status = 401
+    type = "invalid_request_error"
+    code = "invalid_api_key"
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message, code=code)
+        self.headers["www-authenticate"] = "Bearer"
+
+
+class UpstreamError(TrefoilError):
+    status = 502
+    type = "upstream_error"
+    code = "upstream_failed"
+
+
+class UpstreamAuthFailed(UpstreamError):
+    code = "upstream_auth_failed"
+
+
+class UpstreamTimeout(UpstreamError):
+    status = 504
+    code = "upstream_timeout"
+
+
+class StoreUnavailable(TrefoilError):
+    status = 503
+    code = "store_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("This service cannot reach its store right now. Please try again in a moment.")
+        self.headers["retry-after"] = "1"
+
+
+class InternalError(TrefoilError):
+    code = "internal_error"
+
+    def __init__(self) -> None:
+        super().__init__("Something went wrong in this service. It has been logged; please try again.")
+
+
+def body(error: TrefoilError) -> bytes:
+    """The error as OpenAI writes it, in UTF-8."""
+    fields = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
+    return json.dumps({"error": fields}, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def to_response(error: TrefoilError, request_id: str) -> Response:
+    headers: Mapping[str, str] = {"content-type": "application/json", "x-request-id": request_id, **error.headers}
+    return Response(error.status, headers, body(error))
+
+
+def to_event(error: TrefoilError) -> bytes:
+    """The error as one server-sent event, for a stream whose status has already gone out: the SDKs raise on it."""
+    return b"data: " + body(error) + b"\n\n"

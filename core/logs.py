@@ -1,0 +1,60 @@
+"""What this service says about itself: JSON lines on the logger `trefoil`, without content and without credentials."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+import traceback
+from dataclasses import dataclass, field
+
+from core.http import Request
+
+_logger = logging.getLogger("trefoil")
+
+
+def to_stdout() -> None:
+    """Send the lines to standard output: for hosts that collect it and give the root logger no handler for them."""
+    _logger.handlers = [logging.StreamHandler(sys.stdout)]
+    _logger.propagate = False
+    _logger.setLevel(logging.INFO)
+
+
+def write(level: int, event: str, **fields: object) -> None:
+    """One line, whose fields the clouds' log queries can filter by; `severity` is Google's name for the level."""
+    line = {"severity": logging.getLevelName(level), "event": event, **fields}
+    _logger.log(level, json.dumps(line, ensure_ascii=False))
+
+
+def write_crash(request: Request, error: Exception) -> None:
+    """Say where a bug struck. The exception's own text stays out: it may quote a prompt or a key."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
+    write(logging.ERROR, "crash", request_id=request.id, error=type(error).__qualname__, where=where)
+
+
+@dataclass(slots=True)
+class RequestLine:
+    """What is known of one request: filled in as it goes through the stages, written once at its end."""
+
+    request: Request
+    endpoint: str | None = None
+    app: str | None = None
+    model: str | None = None
+    status: int = 0
+    _started: float = field(default_factory=time.monotonic)
+
+    def write(self, outcome: str) -> None:
+        """`outcome` is `ok`, `client_left`, or the code of the error that the client was told."""
+        write(
+            logging.INFO,
+            "request",
+            request_id=self.request.id,
+            app=self.app,
+            endpoint=self.endpoint,
+            model=self.model,
+            status=self.status,
+            outcome=outcome,
+            duration_ms=round((time.monotonic() - self._started) * 1000),
+        )

@@ -1,0 +1,41 @@
+"""Google Cloud Run functions: the entry that functions-framework serves.
+
+The framework imports this module before it forks its worker: nothing here opens a connection or needs an event loop.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import cast
+
+import functions_framework.aio
+from starlette.requests import Request
+from starlette.responses import Response
+
+from core import logs
+from core.asgi import AsgiApplication
+from core.gateway import Gateway
+from core.settings import Settings
+from core.sqlite_store import SqliteStore
+
+logs.to_stdout()
+_settings = Settings.load(os.environ)
+
+
+@functools.cache
+def _gateway() -> Gateway:
+    return Gateway(_settings, SqliteStore(_settings.sqlite_path))
+
+
+_application = AsgiApplication(
+    _gateway,
+    body_limit_bytes=_settings.limits.body_bytes,
+    timeout_seconds=_settings.request_timeout_seconds,
+)
+
+
+@functions_framework.aio.http
+async def gateway(_request: Request) -> Response:
+    """The framework runs what it is given as an ASGI application: the whole answer is that application's to give."""
+    return cast("Response", _application)

@@ -1,0 +1,293 @@
+"""An OpenAI-compatible server that answers without a model: for a laptop without a key, and for every test.
+
+Its answers say that they are canned. Told by the model's name (`offline;pace=100;cut=3`) or an `x-offline` header, it
+fails in the ways that a real one does. Control endpoints under /offline show and steer what happens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import re
+import socket
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Final, TypeAlias, TypeVar
+from urllib.parse import parse_qs
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from local.offline import canned, catalog, chat_rules
+from local.offline.behaviour import Behaviour, parse_directives
+from local.offline.exchange import ASGIReceive, ASGISend, Exchange, Message, read_body
+from local.offline.gates import Gates
+from local.offline.refusal import Refusal
+from local.offline.request_log import Entry, Outcome, Received, RequestLog
+from local.offline.script import Events, Headers, Plain, Reply, refused, script
+
+_DEFAULT_PACE_MS: Final = 30  # slow enough that somebody who looks on sees it stream
+
+# What the real service sends beside the answer. The wrapper passes none of the operator's own on.
+_SERVICE_HEADERS: Final[Headers] = (
+    ("openai-organization", "offline-org"),
+    ("openai-project", "proj_offline"),
+    ("openai-processing-ms", "12"),
+    ("openai-version", "2020-10-01"),
+    ("x-ratelimit-limit-requests", "10000"),
+    ("x-ratelimit-limit-tokens", "2000000"),
+    ("x-ratelimit-remaining-requests", "9999"),
+    ("x-ratelimit-remaining-tokens", "1999000"),
+    ("x-ratelimit-reset-requests", "6ms"),
+    ("x-ratelimit-reset-tokens", "30ms"),
+    ("set-cookie", "__cf_bm=offline; path=/; HttpOnly"),
+    ("server", "cloudflare"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request as an endpoint sees it: the names in its path, and the behaviour that shapes the answer's content."""
+
+    received: Received
+    names: dict[str, str]
+    behaviour: Behaviour
+
+
+def chat_completions(call: Call) -> Reply:
+    """POST /v1/chat/completions, plain or as events."""
+    body = call.received.json_object()
+    chat_rules.check(body)
+    whole = canned.answer(body, big_kb=call.behaviour.big_kb, nousage=call.behaviour.nousage)
+    if not body.get("stream"):
+        return _document(canned.completion(whole))
+    return Events(chain((_line(chunk) for chunk in canned.chunks(whole)), [b"[DONE]"]))
+
+
+def list_models(call: Call) -> Reply:
+    """GET /v1/models."""
+    return _document({"object": "list", "data": [catalog.describe(name) for name in catalog.MODELS]})
+
+
+def retrieve_model(call: Call) -> Reply:
+    """GET /v1/models/{model}."""
+    chat_rules.check_model(call.names["model"])
+    return _document(catalog.describe(call.names["model"]))
+
+
+Endpoint: TypeAlias = Callable[[Call], Reply]
+Control: TypeAlias = Callable[[dict[str, str], dict[str, str]], Awaitable[object]]  # path names, query -> JSON
+_Handler = TypeVar("_Handler", Endpoint, Control)
+Routes: TypeAlias = tuple[tuple[str, str, _Handler], ...]
+
+# Another endpoint is another line.
+ENDPOINTS: Final[Routes[Endpoint]] = (
+    ("POST", "/v1/chat/completions", chat_completions),
+    ("GET", "/v1/models", list_models),
+    ("GET", "/v1/models/{model}", retrieve_model),
+)
+
+
+class OfflineUpstream:
+    """The ASGI application: the API, which is logged, and the control endpoints, which are not."""
+
+    def __init__(self, pace_ms: int = _DEFAULT_PACE_MS) -> None:
+        self._default = Behaviour(pace_ms=pace_ms)
+        self._gates = Gates()
+        self._log = RequestLog()
+        self._controls: Routes[Control] = (
+            ("GET", "/healthz", self._health),
+            ("POST", "/offline/gates/{name}", self._open_gate),
+            ("GET", "/offline/requests", self._show_requests),
+            ("DELETE", "/offline/requests", self._forget),
+            ("GET", "/offline/requests/{sequence}/outcome", self._wait_for_outcome),
+            ("GET", "/offline/arrivals/{model}", self._wait_for_arrival),
+        )
+
+    async def __call__(self, scope: Message, receive: ASGIReceive, send: ASGISend) -> None:
+        body = await read_body(receive)
+        if body is None:
+            return
+        exchange = Exchange(receive, send, scope["state"]["transport"], self._gates)
+        received = _received(scope, body)
+        if re.match(r"/healthz$|/offline/", scope["path"]):
+            await self._control(exchange, received, scope["path"])
+        else:
+            await self._api(exchange, received, scope["path"])
+
+    async def _api(self, exchange: Exchange, received: Received, path: str) -> None:
+        entry = self._log.add(received)
+        behaviour = self._default
+        try:
+            endpoint, names = _find(ENDPOINTS, received.method, path)
+            _authenticate(received)
+            told = self._told(received)
+            reply, behaviour = endpoint(Call(received, names, told)), told
+        except Refusal as refusal:
+            reply = refused(refusal)
+        steps = script(reply, behaviour, accepts_gzip="gzip" in received.header("accept-encoding"))
+        outcome: Outcome = "client left"
+        try:
+            outcome = await exchange.play(steps, (("x-request-id", entry.request_id), *_SERVICE_HEADERS), entry)
+        finally:
+            self._log.end(entry, outcome)
+
+    def _told(self, received: Received) -> Behaviour:
+        """How the request wants to be treated, by its model's name and then its header."""
+        _, in_name = catalog.split_model(received.model)
+        directives = f"{in_name};{received.header('x-offline')}"
+        behaviour = parse_directives(directives, self._default)
+        if behaviour.times is not None and self._log.count_attempt(directives) >= behaviour.times:
+            return self._default
+        return behaviour
+
+    async def _control(self, exchange: Exchange, received: Received, path: str) -> None:
+        query = {name: values[-1] for name, values in parse_qs(received.query).items()}
+        try:
+            control, names = _find(self._controls, received.method, path)
+            reply = _document(await control(names, query))
+        except Refusal as refusal:
+            reply = refused(refusal)
+        await exchange.play(script(reply, Behaviour(), accepts_gzip=False), (), Entry(0, received))
+
+    async def _health(self, names: dict[str, str], query: dict[str, str]) -> object:
+        return {"status": "ok", "upstream": "offline"}
+
+    async def _open_gate(self, names: dict[str, str], query: dict[str, str]) -> object:
+        count = _whole_number(query, "n", 1)
+        self._gates.open(names["name"], count)
+        return {"gate": names["name"], "opened": count}
+
+    async def _show_requests(self, names: dict[str, str], query: dict[str, str]) -> object:
+        return [entry.as_json() for entry in self._log.entries(query.get("model"))]
+
+    async def _forget(self, names: dict[str, str], query: dict[str, str]) -> object:
+        self._log.clear()
+        self._gates.forget()
+        return {"cleared": True}
+
+    async def _wait_for_outcome(self, names: dict[str, str], query: dict[str, str]) -> object:
+        return (await self._log.wait_for_outcome(_whole_number(names, "sequence", 0))).as_json()
+
+    async def _wait_for_arrival(self, names: dict[str, str], query: dict[str, str]) -> object:
+        return (await self._log.wait_for_model(names["model"], _whole_number(query, "after", 0))).as_json()
+
+
+def _find(routes: Routes[_Handler], method: str, path: str) -> tuple[_Handler, dict[str, str]]:
+    """The handler of a URL and the names in its path; Refusal 404 or 405."""
+    methods = []
+    for verb, template, handler in routes:
+        if match := re.fullmatch(re.sub(r"\{(\w+)\}", r"(?P<\1>.+)", template), path):
+            if verb == method:
+                return handler, match.groupdict()
+            methods.append(verb)
+    if methods:
+        message = f"Not allowed to {method} on {path}; allowed: {', '.join(methods)}."
+        raise Refusal(405, message, code="method_not_supported")
+    raise Refusal(404, f"Invalid URL ({method} {path})")
+
+
+def _authenticate(received: Received) -> None:
+    """Any bearer key will do, except one that contains `invalid`."""
+    scheme, _, key = received.header("authorization").partition(" ")
+    if scheme.lower() != "bearer" or not key.strip():
+        raise Refusal(401, "You didn't provide an API key in an Authorization header with Bearer auth.")
+    if "invalid" in key:
+        raise Refusal(401, f"Incorrect API key provided: {key[:3]}***{key[-4:]}.", code="invalid_api_key")
+
+
+def _received(scope: Message, body: bytes) -> Received:
+    headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
+    return Received(scope["method"], scope["raw_path"].decode(), scope["query_string"].decode("latin-1"), headers, body)
+
+
+def _whole_number(values: dict[str, str], name: str, default: int) -> int:
+    try:
+        return int(values.get(name, default))
+    except ValueError:
+        raise Refusal(400, f"'{name}' must be a whole number.", param=name) from None
+
+
+def _document(value: object) -> Plain:
+    """A JSON answer, indented like the service's own."""
+    return Plain(json.dumps(value, ensure_ascii=False, indent=2).encode() + b"\n")
+
+
+def _line(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+class _Connection(H11Protocol):
+    """uvicorn's connection, except that the application may close it, and that it does not outlive the server."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "transport": transport}
+
+    def shutdown(self) -> None:
+        self.transport.close()
+
+
+def make_server(pace_ms: int) -> uvicorn.Server:
+    """The server, to be run on a socket that is already bound."""
+    config = uvicorn.Config(
+        OfflineUpstream(pace_ms),
+        http=_Connection,
+        ws="none",
+        lifespan="off",
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=300,  # longer than any client keeps an idle connection: it never closes under a request
+    )
+    return uvicorn.Server(config)
+
+
+@contextlib.contextmanager
+def running(*, host: str = "127.0.0.1", port: int = 0, pace_ms: int = 0) -> Iterator[str]:
+    """Serve in a thread for as long as the block runs; gives the origin, such as http://127.0.0.1:49152."""
+    server, listener = make_server(pace_ms), _listen(host, port)
+    thread = threading.Thread(target=server.run, args=([listener],), name="offline-upstream")
+    thread.start()  # the socket listens already: who connects before the loop runs is served a moment later
+    try:
+        yield _origin(listener)
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=2048)
+
+
+def _origin(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def main() -> int:
+    """Serve until SIGINT or SIGTERM."""
+    parser = argparse.ArgumentParser(prog="python -m local.offline_upstream", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8700, help="0: any free port (default: 8700)")
+    parser.add_argument("--pace-ms", type=int, default=_DEFAULT_PACE_MS, help="between the chunks of a stream")
+    options = parser.parse_args()
+    try:
+        listener = _listen(options.host, options.port)
+    except (OSError, OverflowError) as error:
+        print(f"offline upstream: cannot listen: {error}", file=sys.stderr)
+        return 1
+    print(f"offline upstream: {_origin(listener)}/v1 (answers are canned, any key will do)", flush=True)
+    with contextlib.suppress(KeyboardInterrupt):
+        make_server(options.pace_ms).run([listener])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

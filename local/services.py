@@ -1,0 +1,128 @@
+"""What `python -m local` runs: the offline upstream and one service per cloud, with the command that starts each."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from local.azure_core_tools import CoreToolsMissing, core_tools
+from local.staging import REPOSITORY, stage
+
+HOST = "127.0.0.1"
+CLOUDS = ("aws", "azure", "gcp")
+TITLES = {"aws": "AWS Lambda", "azure": "Azure Functions", "gcp": "Google Cloud Functions"}
+OFFLINE_KEY = "sk-offline-upstream"
+
+_OPERATORS_ACCOUNT = ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID")
+_OFFSETS = {"upstream": 0, "aws": 1, "azure": 2, "gcp": 3}
+_NEEDED = {
+    "upstream": ("uvicorn",),
+    "aws": ("uvicorn", "h11"),
+    "azure": ("azure.functions", "azurefunctions.extensions.base", "azure_functions_runtime", "uvicorn"),
+    "gcp": ("functions_framework", "uvloop", "httptools"),
+}
+
+
+class MissingTool(Exception):
+    """Something that a service needs is not installed. The message says what, and how to get it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One process to start, and where it will answer."""
+
+    name: str
+    port: int
+    command: tuple[str, ...]
+    directory: Path
+    environ: Mapping[str, str]
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """What the services of one run share."""
+
+    port_base: int
+    state: Path
+    """A folder of this run's own, for what the services write."""
+    upstream_url: str | None
+    """The upstream's base URL; None for the offline one of this run."""
+    upstream_key: str
+    environ: Mapping[str, str]
+    core_tools: bool = False
+    """Whether `func` hosts the Azure app."""
+
+    @property
+    def is_offline(self) -> bool:
+        return self.upstream_url is None
+
+    @property
+    def upstream_base_url(self) -> str:
+        return self.upstream_url or f"{self.upstream().url}/v1"
+
+    def port(self, name: str) -> int:
+        return self.port_base + _OFFSETS[name]
+
+    def upstream(self) -> Service:
+        """The offline upstream."""
+        return self._module("upstream", "local.offline_upstream", REPOSITORY, _base(self.environ))
+
+    def cloud(self, name: str) -> Service:
+        """
+        Raises:
+            MissingTool: what it runs with is not installed.
+        """
+        folder = stage(name, self.state / "staged" / name)
+        if name == "azure" and self.core_tools:
+            return self._core_tools(folder)
+        environ = self._cloud_environ()
+        if name == "aws":
+            return self._module(name, "local.aws_emulator", REPOSITORY, environ, "--task-root", str(folder))
+        if name == "azure":
+            return self._module(name, "local.azure_host", REPOSITORY, environ, "--app-dir", str(folder))
+        # What Google's buildpack starts; PYTHONPATH stands for its installing `core` as a package.
+        environ |= {"PYTHONPATH": str(folder), "XDG_RUNTIME_DIR": str(self.state)}
+        return self._module(name, "functions_framework", folder, environ, "--target", "gateway", "--source", "main.py")
+
+    def _core_tools(self, folder: Path) -> Service:
+        try:
+            tools = core_tools(folder, self.port("azure"), self._cloud_environ())
+        except CoreToolsMissing as error:
+            raise MissingTool(str(error)) from None
+        return Service("azure", self.port("azure"), tools.command, tools.cwd, tools.env)
+
+    def _cloud_environ(self) -> dict[str, str]:
+        return _base(self.environ) | {
+            "OPENAI_API_KEY": self.upstream_key,
+            "TREFOIL_UPSTREAM_URL": self.upstream_base_url,
+            "TREFOIL_SQLITE_PATH": str(self.state / "store.sqlite3"),
+        }
+
+    def _module(self, name: str, module: str, directory: Path, environ: Mapping[str, str], *more: str) -> Service:
+        for needed in _NEEDED[name]:
+            if not _is_installed(needed):
+                raise MissingTool(f"{name} needs the package '{needed}', which is not installed: run 'make setup'.")
+        command = (sys.executable, "-m", module, "--host", HOST, "--port", str(self.port(name)), *more)
+        return Service(name, self.port(name), command, directory, environ)
+
+
+def _base(environ: Mapping[str, str]) -> dict[str, str]:
+    """The caller's environment, less what would lead a service elsewhere than this run means it to go."""
+    kept = {name: value for name, value in environ.items() if not name.startswith(("OPENAI_", "TREFOIL_"))}
+    kept |= {name: environ[name] for name in _OPERATORS_ACCOUNT if name in environ}
+    return kept | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": os.fspath(REPOSITORY)}
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False

@@ -1,0 +1,30 @@
+"""What all tests share: versions in the header, and the local deployment that the end-to-end tests call."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from local_deployment import LocalDeployment
+
+_SHOWN = ("openai", "pydantic", "azure-functions", "azure-functions-runtime", "functions-framework", "uvicorn")
+
+
+def pytest_report_header() -> str:
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _SHOWN)
+    return f"on Python {platform.python_version()}: {versions}"
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalDeployment]:
+    """The three clouds and the offline upstream, as `python -m local` starts them."""
+    with LocalDeployment.started(tmp_path_factory.mktemp("deployment")) as running:
+        yield running

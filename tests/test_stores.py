@@ -1,0 +1,51 @@
+"""Every store against the one contract."""
+
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+
+import pytest
+from manual_clock import ManualClock
+from store_contract import check_store
+
+from core.ports import Key
+from core.sqlite_store import SqliteStore
+
+_PROCESSES = 4
+_KEYS = 50
+
+
+@pytest.mark.anyio
+async def test_sqlite_keeps_the_contract(tmp_path: Path) -> None:
+    clock = ManualClock(1_800_000_000)
+    store = SqliteStore(tmp_path / "new" / "store.sqlite3", clock=clock)
+    await check_store(store, clock)
+    store.close()
+
+
+@pytest.mark.anyio
+async def test_sqlite_says_when_its_file_cannot_be_used(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path)
+    with pytest.raises(OSError, match="cannot be used"):
+        await store.get(Key("a", "b"))
+
+
+def test_sqlite_is_shared_between_processes(tmp_path: Path) -> None:
+    """Processes race for the same absent places: each place goes to one."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(_PROCESSES) as pool:
+        won = pool.starmap(_claim, [(tmp_path / "store.sqlite3", writer) for writer in range(_PROCESSES)])
+    assert sum(won) == _KEYS
+
+
+def _claim(file: Path, writer: int) -> int:
+    import asyncio
+
+    async def claim_all() -> int:
+        store = SqliteStore(file)
+        wins = [await store.put(Key("raced", str(n)), {"by": writer}, if_absent=True) for n in range(_KEYS)]
+        store.close()
+        return sum(wins)
+
+    return asyncio.run(claim_all())

@@ -1,0 +1,153 @@
+"""Streams on their way to a client: every byte, whole events only, and an honest end."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncGenerator, Sequence
+
+import pytest
+
+from core import endpoints, errors
+from core.stream import EventStream
+
+pytestmark = pytest.mark.anyio
+
+_CHAT = endpoints.find("POST", "/v1/chat/completions").last_event
+Ends = list[str]
+_EVENTS = (
+    'data: {"choices":[{"delta":{"content":"naïve 漢字 🍀"}}]}\n\n'.encode(),
+    b": a comment\n\n",
+    b'event: x\ndata: {"a":\ndata: 1}\n\n',
+    b"data: [DONE]\n\n",
+)
+_CUT = errors.to_event(errors.UpstreamError("The model's answer was cut off before its end.", code="upstream_cut_off"))
+
+
+class Upstream:
+    """Chunks to come, and then perhaps an error."""
+
+    def __init__(self, chunks: Sequence[bytes], error: errors.UpstreamError | None = None) -> None:
+        self.closed = False
+        self.taken = 0
+        self._chunks = chunks
+        self._error = error
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        try:
+            for chunk in self._chunks:
+                self.taken += 1
+                yield chunk
+            if self._error:
+                raise self._error
+        finally:
+            self.closed = True
+
+
+async def _received(upstream: Upstream, ends: Ends) -> list[bytes]:
+    stream = EventStream(upstream.chunks(), last_event=_CHAT, on_end=ends.append)
+    await stream.start()
+    received = [events async for events in stream]
+    await stream.aclose()
+    return received
+
+
+async def test_each_event_goes_out_as_it_comes() -> None:
+    upstream, ends = Upstream(_EVENTS), Ends()
+    assert await _received(upstream, ends) == list(_EVENTS)
+    assert ends == ["ok"]
+    assert upstream.closed
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"], ids=repr)
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 1000])
+async def test_however_it_is_cut_all_bytes_arrive_in_whole_events(size: int, line_end: bytes) -> None:
+    events = [event.replace(b"\n", line_end) for event in _EVENTS]
+    sent = b"".join(events)
+    ends = Ends()
+    received = await _received(Upstream([sent[at : at + size] for at in range(0, len(sent), size)]), ends)
+    assert b"".join(received) == sent
+    boundaries = {0, *itertools.accumulate(map(len, events))}
+    assert set(itertools.accumulate(map(len, received))) <= boundaries
+    assert ends == ["ok"]
+
+
+async def test_nothing_is_read_ahead() -> None:
+    upstream = Upstream(_EVENTS)
+    stream = EventStream(upstream.chunks(), last_event=_CHAT, on_end=Ends().append)
+    await stream.start()
+    assert upstream.taken == 1
+    await anext(stream)
+    assert upstream.taken == 1
+    await stream.aclose()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        [_EVENTS[0]],
+        [_EVENTS[0], b"data: {"],
+        [_EVENTS[0], b"data: [DO"],
+        [b'data: {"content":"data: [DONE]"}\n\n'],
+    ],
+)
+async def test_a_clean_end_that_comes_too_soon_is_an_error(sent: list[bytes]) -> None:
+    ends = Ends()
+    assert await _received(Upstream(sent), ends) == [sent[0], _CUT]
+    assert ends == ["upstream_cut_off"]
+
+
+async def test_a_failure_in_mid_stream_is_an_event_after_the_last_whole_one() -> None:
+    error, ends = errors.UpstreamTimeout("too slow"), Ends()
+    received = await _received(Upstream([_EVENTS[0], b'data: {"cho'], error), ends)
+    assert received == [_EVENTS[0], errors.to_event(error)]
+    assert ends == ["upstream_timeout"]
+
+
+async def test_upstreams_own_error_event_is_passed_on_alone() -> None:
+    event, ends = b'data: {"error": {"message": "overloaded"}}\n\n', Ends()
+    assert await _received(Upstream([_EVENTS[0], event]), ends) == [_EVENTS[0], event]
+    assert ends == ["ok"]
+
+
+async def test_a_missing_last_line_end_is_forgiven() -> None:
+    ends = Ends()
+    assert await _received(Upstream([_EVENTS[0], b"data: [DONE]"]), ends) == [_EVENTS[0], b"data: [DONE]"]
+    assert ends == ["ok"]
+
+
+@pytest.mark.parametrize("sent", [[], [b"data: {"], [b"\n"]])
+async def test_a_failure_before_the_first_event_can_still_be_a_status(sent: list[bytes]) -> None:
+    ends = Ends()
+    stream = EventStream(Upstream(sent).chunks(), last_event=_CHAT, on_end=ends.append)
+    with pytest.raises(errors.UpstreamError):
+        await stream.start()
+    assert ends == []
+
+
+async def test_a_client_that_leaves_frees_upstream() -> None:
+    upstream, ends = Upstream(_EVENTS), Ends()
+    stream = EventStream(upstream.chunks(), last_event=_CHAT, on_end=ends.append)
+    await stream.start()
+    await anext(stream)
+    await stream.aclose()
+    await stream.aclose()
+    assert upstream.closed
+    assert ends == ["client_left"]
+    assert [events async for events in stream] == []
+
+
+async def test_a_stream_that_nobody_began_to_read_frees_upstream_too() -> None:
+    upstream, ends = Upstream(_EVENTS), Ends()
+    stream = EventStream(upstream.chunks(), last_event=_CHAT, on_end=ends.append)
+    await stream.start()
+    await stream.aclose()
+    assert upstream.closed
+    assert ends == ["client_left"]
+
+
+async def test_a_protocol_without_a_last_event_may_end_anywhere() -> None:
+    ends = Ends()
+    stream = EventStream(Upstream([b"data: 1\n\n"]).chunks(), last_event=None, on_end=ends.append)
+    await stream.start()
+    assert [events async for events in stream] == [b"data: 1\n\n"]
+    assert ends == ["ok"]
