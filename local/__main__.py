@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from core import app_keys
-from local import sample
+from local.failure import Failure
 from local.keys import LocalKeys, ensure_keys, write_private
-from local.running import Running, ServiceFailed
-from local.services import CLOUDS, OFFLINE_KEY, Deployment, MissingTool, Service
+from local.running import Running
+from local.services import CLOUDS, OFFLINE_KEY, Deployment, Service
 from local.staging import REPOSITORY
 
 _OPENAI_URL = "https://api.openai.com/v1"
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         asyncio.run(_until_stopped(options))
-    except (MissingTool, ServiceFailed, sample.SampleFailed) as error:
+    except Failure as error:
         print(f"trefoil: {error}", file=sys.stderr)
         return 1
     return 0
@@ -55,6 +55,9 @@ async def _run(options: argparse.Namespace) -> None:
         for service in services:
             _say(f"starting {service.name} on {service.url}")
             await running.start(service)
+        # And with it the OpenAI client: half a second, well spent while the services start.
+        from local import sample  # noqa: PLC0415
+
         for service in services:
             _say(f"{service.name} answers after {await running.answering(service):.1f} s")
         if options.json:
@@ -62,7 +65,11 @@ async def _run(options: argparse.Namespace) -> None:
         for service in clouds:
             await sample.show(service, model=options.model, app_key=secrets.app_key)
         if not options.once:
-            _explain(deployment, clouds, options.model, secrets)
+            for service in clouds:
+                _say(sample.instructions(service, model=options.model, app_key=secrets.app_key))
+            if deployment.is_offline:
+                _say("Answers are canned: they come from the offline upstream, not from a model.")
+            _say("Requests are shown below as they are answered. Ctrl-C stops everything.")
             output.shown = True
             await running.failure()
     finally:
@@ -113,15 +120,6 @@ def _description(deployment: Deployment, clouds: Sequence[Service], secrets: Loc
         "admin_key": secrets.admin_key,
     }
     return json.dumps(description, indent=2)
-
-
-def _explain(deployment: Deployment, clouds: Sequence[Service], model: str, secrets: LocalKeys) -> None:
-    for service in clouds:
-        _say("")
-        _say(sample.instructions(service, model=model, app_key=secrets.app_key))
-    if deployment.is_offline:
-        _say("Answers are canned: they come from the offline upstream, not from a model.")
-    _say("Requests are shown below as they are answered. Ctrl-C stops everything.")
 
 
 def _say(text: str) -> None:

@@ -9,15 +9,12 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable
 
+from local.failure import Failure
 from local.processes import Child
 from local.services import HOST, Service
 
 _START_SECONDS = 60.0
 _POLL_SECONDS = 0.05
-
-
-class ServiceFailed(Exception):
-    """A service cannot start, or has stopped by itself. The message is one line that says why."""
 
 
 class Running:
@@ -31,7 +28,7 @@ class Running:
         """Start `service` without waiting for it.
 
         Raises:
-            ServiceFailed: its port is taken.
+            Failure: its port is taken.
         """
         _check_port(service)
         child = await Child.start(
@@ -47,7 +44,7 @@ class Running:
         """Wait until `service` answers; the seconds that it took.
 
         Raises:
-            ServiceFailed: it did not within a minute, or one of the services stopped.
+            Failure: it did not within a minute, or one of the services stopped.
         """
         started = time.monotonic()
         async with self._watched():
@@ -56,13 +53,13 @@ class Running:
                     return time.monotonic() - started
                 await asyncio.sleep(_POLL_SECONDS)
         child = next(child for child in self._children if child.name == service.name)
-        raise ServiceFailed(f"{service.name} has not answered within {_START_SECONDS:.0f} s{_last_words(child)}")
+        raise Failure(f"{service.name} has not answered within {_START_SECONDS:.0f} s{_last_words(child)}")
 
     async def failure(self) -> None:
         """Wait for ever, or until one of the services stops.
 
         Raises:
-            ServiceFailed: one has stopped.
+            Failure: one has stopped.
         """
         ends = {asyncio.create_task(child.ended()): child for child in self._children}
         try:
@@ -72,7 +69,7 @@ class Running:
                 end.cancel()
         end = done.pop()
         child = ends[end]
-        raise ServiceFailed(f"{child.name} stopped with exit code {end.result()}{_last_words(child)}")
+        raise Failure(f"{child.name} stopped with exit code {end.result()}{_last_words(child)}")
 
     async def stop(self) -> None:
         await asyncio.gather(*(child.stop() for child in self._children))
@@ -108,7 +105,7 @@ def free_port_base(count: int, first: int = 20_000) -> int:
 
 def _check_port(service: Service) -> None:
     if not _is_free(service.port):
-        raise ServiceFailed(
+        raise Failure(
             f"port {service.port}, meant for {service.name}, is taken: stop what listens there, or choose other ports "
             "with --port-base"
         )

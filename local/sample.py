@@ -6,42 +6,39 @@ import time
 
 import openai
 
+from local.failure import Failure
 from local.services import TITLES, Service
 
 _QUESTION = "Say hello."
-
-
-class SampleFailed(Exception):
-    """The call did not give an answer. The message says why."""
 
 
 async def show(service: Service, *, model: str, app_key: str) -> None:
     """Ask `service` and print its answer.
 
     Raises:
-        SampleFailed: it gave none.
+        Failure: it gave none.
     """
     print(f"{TITLES[service.name]}: ", end="", flush=True)
-    started, first, chunks = time.monotonic(), 0.0, 0
     try:
         async with openai.AsyncOpenAI(base_url=f"{service.url}/v1", api_key=app_key, max_retries=0) as client:
-            stream = await client.chat.completions.create(
+            completions = client.chat.completions
+            started, first, chunks = time.monotonic(), 0.0, 0
+            async for chunk in await completions.create(
                 model=model, messages=[{"role": "user", "content": _QUESTION}], stream=True
-            )
-            async for chunk in stream:
+            ):
                 first = first or time.monotonic() - started
                 chunks += 1
                 print(chunk.choices[0].delta.content or "" if chunk.choices else "", end="", flush=True)
     except openai.OpenAIError as error:
         print()
-        raise SampleFailed(f"{service.name} did not answer the sample chat: {error}") from error
+        raise Failure(f"{service.name} did not answer the sample chat: {error}") from error
     took = time.monotonic() - started
     print(f"\n  first of {chunks} chunks after {first * 1000:.0f} ms, the last after {took * 1000:.0f} ms")
 
 
 def instructions(service: Service, *, model: str, app_key: str) -> str:
     """What to paste to call `service`."""
-    return f"""\
+    return f"""
 {TITLES[service.name]}
   export OPENAI_BASE_URL={service.url}/v1
   export OPENAI_API_KEY={app_key}

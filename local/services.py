@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local.azure_core_tools import CoreToolsMissing, core_tools
+from local.failure import Failure
 from local.staging import REPOSITORY, stage
 
 HOST = "127.0.0.1"
@@ -25,10 +26,6 @@ _NEEDED = {
     "azure": ("azure.functions", "azurefunctions.extensions.base", "azure_functions_runtime", "uvicorn"),
     "gcp": ("functions_framework", "uvloop", "httptools"),
 }
-
-
-class MissingTool(Exception):
-    """Something that a service needs is not installed. The message says what, and how to get it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +75,7 @@ class Deployment:
     def cloud(self, name: str) -> Service:
         """
         Raises:
-            MissingTool: what it runs with is not installed.
+            Failure: what it runs with is not installed.
         """
         folder = stage(name, self.state / "staged" / name)
         if name == "azure" and self.core_tools:
@@ -96,7 +93,7 @@ class Deployment:
         try:
             tools = core_tools(folder, self.port("azure"), self._cloud_environ())
         except CoreToolsMissing as error:
-            raise MissingTool(str(error)) from None
+            raise Failure(str(error)) from None
         return Service("azure", self.port("azure"), tools.command, tools.cwd, tools.env)
 
     def _cloud_environ(self) -> dict[str, str]:
@@ -109,7 +106,7 @@ class Deployment:
     def _module(self, name: str, module: str, directory: Path, environ: Mapping[str, str], *more: str) -> Service:
         for needed in _NEEDED[name]:
             if not _is_installed(needed):
-                raise MissingTool(f"{name} needs the package '{needed}', which is not installed: run 'make setup'.")
+                raise Failure(f"{name} needs the package '{needed}', which is not installed: run 'make setup'.")
         command = (sys.executable, "-m", module, "--host", HOST, "--port", str(self.port(name)), *more)
         return Service(name, self.port(name), command, directory, environ)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+
 from local_deployment import LocalDeployment
 
 _SHOWN = ("openai", "pydantic", "azure-functions", "azure-functions-runtime", "functions-framework", "uvicorn")

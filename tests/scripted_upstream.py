@@ -68,7 +68,7 @@ class ScriptedUpstream:
                 playing.discard(task)
 
         server = await asyncio.start_server(converse, "127.0.0.1", 0)
-        upstream.url = "http://127.0.0.1:{}/v1".format(server.sockets[0].getsockname()[1])
+        upstream.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
         try:
             yield upstream
         finally:

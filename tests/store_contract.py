@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from manual_clock import ManualClock
-
 from core.ports import Key, Store
+from manual_clock import ManualClock
 
 _KEY = Key("apps/a/things", "one")
 

@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from manual_clock import ManualClock
 
 from core import app_keys, errors
 from core.admin import Admin
 from core.auth import Authenticator
 from core.ports import Key, Store, Value
 from core.sqlite_store import SqliteStore
+from manual_clock import ManualClock
 
 pytestmark = pytest.mark.anyio
 
@@ -171,9 +171,13 @@ async def test_a_deleted_key(admin: Admin, auth: Authenticator) -> None:
     assert [entry async for entry in admin.keys("web-shop")] == []
 
 
+def _all_bytes_in(folder: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in folder.iterdir())
+
+
 async def test_the_store_holds_no_key(admin: Admin, tmp_path: Path) -> None:
     key = await admin.new_key("web-shop")
-    stored = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    stored = _all_bytes_in(tmp_path)
     assert app_keys.digest(key).encode() in stored
     assert key.encode() not in stored
     assert key[:-4].encode() not in stored

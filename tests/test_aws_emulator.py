@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
@@ -10,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from http.client import HTTPResponse, IncompleteRead
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from typing import Any
 import pytest
 
 from aws_emulator_process import ROOT, Emulator, Gate, emulator, stage_sample
+from local.function_url import _open_stream
+from local.runtime_api import Answer, SandboxError
 
 LIMIT_BYTES = 6 * 1024 * 1024
 
@@ -138,6 +141,48 @@ def test_status_headers_and_cookies_come_from_the_prelude(aws: Emulator) -> None
     assert response.headers["x-tea"] == "é"
     assert response.headers.get_all("set-cookie") == ["a=1", "b=2"]
     assert response.headers["content-type"] == "application/octet-stream"
+
+
+PRELUDE = b'{"statusCode": 201, "headers": {"a": "b"}}'
+
+
+def answer_of(*chunks: bytes, content_type: str = "application/vnd.awslambda.http-integration-response") -> Answer:
+    async def generate() -> AsyncGenerator[bytes, None]:
+        for chunk in chunks:
+            yield chunk
+
+    return Answer(content_type, streaming=True, chunks=generate())
+
+
+@pytest.mark.parametrize("cut", [1, len(PRELUDE), len(PRELUDE) + 1, len(PRELUDE) + 7, len(PRELUDE) + 8])
+def test_a_prelude_may_be_cut_anywhere(cut: int) -> None:
+    sent = PRELUDE + b"\0" * 8 + b"body\0\0\0\0\0\0\0\0"
+
+    head, first = asyncio.run(_open_stream(answer_of(sent[:cut], sent[cut:])))
+
+    assert (head.status_code, dict(head.headers)) == (201, {b"a": b"b", b"content-type": b"application/octet-stream"})
+    assert sent.endswith(first)
+
+
+def test_a_prelude_need_not_name_a_status() -> None:
+    head, _ = asyncio.run(_open_stream(answer_of(b'{"headers": {"a": "b"}}' + b"\0" * 8)))
+
+    assert (head.status_code, dict(head.headers)[b"a"]) == (200, b"b")
+
+
+def test_an_answer_without_a_prelude_goes_out_as_it_is() -> None:
+    head, first = asyncio.run(_open_stream(answer_of(PRELUDE, content_type="application/json")))
+
+    assert (head.status_code, dict(head.headers), first) == (200, {b"content-type": b"application/octet-stream"}, b"")
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [[], [PRELUDE], [b"[]" + b"\0" * 8], [b"{", b"\0" * 8], [b'{"statusCode": 200, "headers": 1}' + b"\0" * 8]],
+)
+def test_a_broken_prelude_is_a_bad_answer(chunks: list[bytes]) -> None:
+    with pytest.raises(SandboxError):
+        asyncio.run(_open_stream(answer_of(*chunks)))
 
 
 @pytest.mark.parametrize(
@@ -342,7 +387,24 @@ def test_a_buffered_answer_over_the_limit_is_a_502(buffered: Emulator) -> None:
     assert buffered.ask("/big?1000000")[0] == 200
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_requests_in_line_break_off_when_the_emulator_stops(tmp_path: Path, gate: Gate) -> None:
+    with emulator(stage_sample(tmp_path / "task"), tmp_path / "log", "--max-sandboxes", "1") as aws:
+        answered = aws.send(f"/waits?{gate.port}")
+        gate.arrived()
+        for _ in range(3):
+            aws.send(f"/waits?{gate.port}")
+
+        aws.process.terminate()
+
+        assert answered.getresponse().status == 502
+        assert aws.process.wait(20) == 0
+        assert not gate.has_visitors()
+
+
+KILLED = pytest.param(signal.SIGKILL, marks=pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's prctl"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, KILLED])
 def test_no_sandbox_outlives_the_emulator(tmp_path: Path, gate: Gate, number: signal.Signals) -> None:
     with emulator(stage_sample(tmp_path / "task"), tmp_path / "log") as aws:
         aws.send(f"/waits?{gate.port}")
@@ -381,7 +443,8 @@ def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
         run = run_emulator("--port", port, "--task-root", str(stage_sample(tmp_path / "task")))
 
     assert run.returncode == 1
-    assert run.stderr == f"aws_emulator: cannot listen on 127.0.0.1:{port}: Address already in use\n"
+    [line] = run.stderr.splitlines()
+    assert line.startswith(f"aws_emulator: cannot listen on 127.0.0.1:{port}: Address already in use")
 
 
 def test_a_folder_without_a_function_is_a_clear_error(tmp_path: Path) -> None:

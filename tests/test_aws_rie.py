@@ -1,7 +1,7 @@
-"""The zip's contents under AWS's own Runtime Interface Emulator, with Lambda's Python runtime and with the streaming one.
+"""The zip's contents under AWS's own Runtime Interface Emulator, behind Lambda's runtime and behind ours.
 
-The emulator is a binary inside the package `aws-sam-cli`, whose pins conflict with ours; so it has a folder of its own.
-It dies of two requests at once (facts: SIGSEGV in rapidcore), so each test has one to itself and asks one thing at a time.
+The emulator is a binary inside the package `aws-sam-cli`, whose pins conflict with ours; so it has its own folder. It
+dies of two requests at once (SIGSEGV in rapidcore), so each test has one to itself and asks one thing at a time.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def test_aws_takes_the_stream(start: Callable[[str | None], Rie], chat: dict[str
         prelude, nuls, body = rie.invoke(chat).partition(NULS)
 
     assert json.loads(refused)["statusCode"] == 401
-    assert json.loads(error)["error"]["code"] == "invalid_api_key"
+    assert json.loads(error)["error"]["type"] == "invalid_request_error"
     head = json.loads(prelude)
     assert (head["statusCode"], nuls) == (200, NULS)
     assert head["headers"]["content-type"].startswith("text/event-stream")

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 import httpx2
 import pytest
-from local_deployment import LocalDeployment
 
 from core import app_keys
 from local.services import CLOUDS
+from local_deployment import LocalDeployment
 
 _CHAT = "/v1/chat/completions"
 _GOOD = b'{"model":"offline","messages":[{"role":"user","content":"hi"}]}'
@@ -133,7 +133,7 @@ def test_a_large_body_within_the_limit(origin: str, http: httpx2.Client) -> None
 
 
 _RAW = {
-    "header bytes that are no text": b"GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \xff\xfe\x80\r\n\r\n",
+    "a key that is no text": b"GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \xff\xfe\x80\r\n\r\n",
     "an odd header's bytes": b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Odd: \xf0\x9f\xff\r\n\r\n",
     "a header without a name": b"GET /healthz HTTP/1.1\r\nHost: x\r\n: y\r\n\r\n",
     "a header with a blank in its name": b"GET /healthz HTTP/1.1\r\nHost: x\r\nA B: y\r\n\r\n",
@@ -142,7 +142,7 @@ _RAW = {
     "a length that is no number": b"POST /v1/models HTTP/1.1\r\nHost: x\r\nContent-Length: many\r\n\r\n",
     "two lengths": b"POST /v1/models HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
     "a negative length": b"POST /v1/models HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-    "a chunk size that is no number": b"POST /v1/models HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "an odd chunk size": b"POST /v1/models HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     "an endless header": b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * 200_000 + b"\r\n\r\n",
 }
 

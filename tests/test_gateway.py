@@ -1,4 +1,4 @@
-"""The whole core against an upstream of raw bytes: what goes up, what comes down, and what is said when things go wrong."""
+"""The whole core against an upstream of raw bytes: what goes up, what comes down, what is said when things go wrong."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted_upstream import Exchange, Script, ScriptedUpstream, plain
 
 from core.admin import Admin
 from core.gateway import Gateway
 from core.http import Request, Response
 from core.settings import Settings
 from core.sqlite_store import SqliteStore
+from scripted_upstream import Exchange, Script, ScriptedUpstream, plain
 
 pytestmark = pytest.mark.anyio
 
@@ -208,11 +208,15 @@ async def test_upstream_that_keeps_silent_is_given_up(tmp_path: Path) -> None:
     assert (response.status, _error(response)["code"]) == (504, "upstream_timeout")
 
 
+def _named(name: str, value: Any) -> dict[str, Any]:
+    return {name: value}
+
+
 @pytest.mark.parametrize("name", ["deadline", "first_byte_deadline"])
 async def test_the_answer_comes_before_the_platform_s_deadline(tmp_path: Path, name: str) -> None:
     async with _setup(tmp_path, _silence) as setup:
         deadline = time.monotonic() + 1.2
-        response = await setup.call(**{name: deadline})
+        response = await setup.call(**_named(name, deadline))
         assert time.monotonic() < deadline
     assert (response.status, _error(response)["code"]) == (504, "upstream_timeout")
 

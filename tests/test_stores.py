@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 from pathlib import Path
 
 import pytest
-from manual_clock import ManualClock
-from store_contract import check_store
 
 from core.ports import Key
 from core.sqlite_store import SqliteStore
+from manual_clock import ManualClock
+from store_contract import check_store
 
 _PROCESSES = 4
 _KEYS = 50
@@ -40,8 +41,6 @@ def test_sqlite_is_shared_between_processes(tmp_path: Path) -> None:
 
 
 def _claim(file: Path, writer: int) -> int:
-    import asyncio
-
     async def claim_all() -> int:
         store = SqliteStore(file)
         wins = [await store.put(Key("raced", str(n)), {"by": writer}, if_absent=True) for n in range(_KEYS)]

@@ -10,9 +10,9 @@ from typing import Any
 import httpx2
 import openai
 import pytest
-from local_deployment import LocalDeployment
 
 from local.services import CLOUDS
+from local_deployment import LocalDeployment
 
 pytestmark = pytest.mark.parametrize("cloud", CLOUDS)
 
@@ -75,7 +75,7 @@ def _events(response: httpx2.Response) -> Iterator[bytes]:
 def test_each_chunk_arrives_before_the_next_is_sent(
     cloud: str, deployment: LocalDeployment, http: httpx2.Client, offline: Offline
 ) -> None:
-    """Upstream sends a chunk only when the one before it has reached the client: nobody on the way may hold one back."""
+    """Upstream sends a chunk only when the one before it has reached the client: nobody on the way may hold it back."""
     gate = f"order-{cloud}"
     body = _body(f"offline;gate={gate}")
     with http.stream("POST", f"{deployment.base_urls[cloud]}/chat/completions", json=body) as response:
@@ -150,11 +150,10 @@ def test_what_the_client_sent_reaches_upstream_byte_for_byte(
 def test_a_failure_in_mid_stream_raises(cloud: str, deployment: LocalDeployment, fault: str) -> None:
     with openai.OpenAI(base_url=deployment.base_urls[cloud], api_key=deployment.app_key, max_retries=0) as client:
         stream = client.chat.completions.create(**_body(f"offline;pace=0;{fault}"))
-        received = 0
+        received = [next(stream) for _ in range(3)]
         with pytest.raises(openai.APIError) as caught:
-            for _ in stream:
-                received += 1
-    assert received == 3
+            next(stream)
+    assert all(chunk.object == "chat.completion.chunk" for chunk in received)
     assert caught.value.body is not None  # an error event was read: the SDK did not just lose its connection
 
 
