@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -65,9 +65,12 @@ class FakeStream:
 
 
 @pytest.fixture
-def function(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def function(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
-    return importlib.import_module("lambda_function")
+    module = importlib.import_module("lambda_function")
+    yield module
+    module._runner().close()
+    module._runner.cache_clear()
 
 
 @pytest.fixture

@@ -1,0 +1,92 @@
+"""AWS on this machine: one function behind its function URL, in sandboxes that speak the Lambda Runtime API.
+
+    python -m local.aws_emulator --host 127.0.0.1 --port 8701 --task-root DIR
+
+What AWS would log of a failure goes to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+
+from local.function_url import FunctionUrl
+from local.sandboxes import Function, Sandboxes
+
+
+class _Server(uvicorn.Server):
+    """One that leaves the signals to `_serve`: uvicorn would die of them before the sandboxes are stopped."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parse(arguments)
+    try:
+        listener = socket.create_server((options.host, options.port))
+    except OSError as error:
+        print(f"aws_emulator: cannot listen on {options.host}:{options.port}: {error.strerror}", file=sys.stderr)
+        return 1
+    asyncio.run(_serve(_to_function(options), listener))
+    return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m local.aws_emulator", description=__doc__.partition("\n")[0])
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8701, help="0 for any that is free (default: %(default)s)")
+    parser.add_argument("--task-root", type=Path, required=True, help="the folder that the zip would hold")
+    parser.add_argument("--timeout", type=float, default=900, help="seconds for one request (default: %(default)s)")
+    parser.add_argument("--memory", type=int, default=512, help="MB, as the function is told (default: %(default)s)")
+    parser.add_argument("--max-sandboxes", type=int, default=10, help="requests at once (default: %(default)s)")
+    parser.add_argument("--buffered", action="store_true", help="Lambda's own runtime instead of the zip's `run`")
+    options = parser.parse_args(arguments)
+    needed = options.task_root / ("lambda_function.py" if options.buffered else "run")
+    if not needed.is_file():
+        parser.error(f"--task-root: there is no {needed}")
+    return options
+
+
+def _to_function(options: argparse.Namespace) -> Function:
+    return Function(
+        task_root=options.task_root.resolve(),
+        timeout_seconds=options.timeout,
+        memory_mb=options.memory,
+        streaming=not options.buffered,
+        concurrency=options.max_sandboxes,
+    )
+
+
+async def _serve(function: Function, listener: socket.socket) -> None:
+    """Serve until SIGINT or SIGTERM, then leave no sandbox behind."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    sandboxes = Sandboxes(function)
+    app = FunctionUrl(sandboxes, streaming=function.streaming)
+    config = uvicorn.Config(
+        app, http="h11", ws="none", lifespan="off", log_config=None, log_level="critical", server_header=False
+    )
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve([listener]))
+    serving.add_done_callback(lambda _: stop.set())
+    host, port = listener.getsockname()[:2]
+    print(f"aws_emulator: the function URL is http://{host}:{port}/", flush=True)
+    await stop.wait()
+    await sandboxes.close()
+    server.should_exit = True
+    await serving
+
+
+if __name__ == "__main__":
+    sys.exit(main())
