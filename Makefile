@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test setup check lock clean
+.PHONY: help run test setup check node rie lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,6 +21,12 @@ check: $(VENV)/dev.stamp  ## lint and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+node:  ## install OpenAI's client for Node.js, for the test that uses it (needs npm)
+	npm install --silent --no-save --no-package-lock --no-audit --no-fund --prefix .trefoil/node openai@7.57.0
+
+rie: $(VENV)/run.stamp  ## install AWS's Runtime Interface Emulator, for the tests that use it
+	$(BIN)/python -m pip --quiet install --no-deps --target .trefoil/rie aws-sam-cli==1.170.0
 
 lock:  ## resolve the dependencies of pyproject.toml anew (needs uv)
 	sh local/lock.sh
