@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from core.http import Request
 
 _logger = logging.getLogger("trefoil")
+_logger.setLevel(logging.INFO)
 
 
 def to_stdout() -> None:
     """Send the lines to standard output: for hosts that collect it and give the root logger no handler for them."""
     _logger.handlers = [logging.StreamHandler(sys.stdout)]
     _logger.propagate = False
-    _logger.setLevel(logging.INFO)
 
 
 def write(level: int, event: str, **fields: object) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 import uvicorn
 
 from local.function_url import FunctionUrl
+from local.listener import listen
 from local.sandboxes import Function, Sandboxes
 
 
@@ -33,7 +34,7 @@ class _Server(uvicorn.Server):
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     try:
-        listener = socket.create_server((options.host, options.port))
+        listener = listen(options.host, options.port)
     except OSError as error:
         print(f"aws_emulator: cannot listen on {options.host}:{options.port}: {error.strerror}", file=sys.stderr)
         return 1

@@ -23,6 +23,7 @@ from urllib.parse import parse_qs
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from local.listener import listen
 from local.offline import canned, catalog, chat_rules
 from local.offline.behaviour import Behaviour, parse_directives
 from local.offline.exchange import ASGIReceive, ASGISend, Exchange, Message, read_body
@@ -251,7 +252,7 @@ def make_server(pace_ms: int) -> uvicorn.Server:
 @contextlib.contextmanager
 def running(*, host: str = "127.0.0.1", port: int = 0, pace_ms: int = 0) -> Iterator[str]:
     """Serve in a thread for as long as the block runs; gives the origin, such as http://127.0.0.1:49152."""
-    server, listener = make_server(pace_ms), _listen(host, port)
+    server, listener = make_server(pace_ms), listen(host, port)
     thread = threading.Thread(target=server.run, args=([listener],), name="offline-upstream")
     thread.start()  # the socket listens already: who connects before the loop runs is served a moment later
     try:
@@ -259,11 +260,6 @@ def running(*, host: str = "127.0.0.1", port: int = 0, pace_ms: int = 0) -> Iter
     finally:
         server.should_exit = True
         thread.join()
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=2048)
 
 
 def _origin(listener: socket.socket) -> str:
@@ -279,7 +275,7 @@ def main() -> int:
     parser.add_argument("--pace-ms", type=int, default=_DEFAULT_PACE_MS, help="between the chunks of a stream")
     options = parser.parse_args()
     try:
-        listener = _listen(options.host, options.port)
+        listener = listen(options.host, options.port)
     except (OSError, OverflowError) as error:
         print(f"offline upstream: cannot listen: {error}", file=sys.stderr)
         return 1
