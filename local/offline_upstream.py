@@ -9,28 +9,28 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
 import re
 import socket
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
-from itertools import chain
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeAlias
 from urllib.parse import parse_qs
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from local.listener import listen
-from local.offline import canned, catalog, chat_rules
+from local.offline import catalog
+from local.offline.account import Account
 from local.offline.behaviour import Behaviour, parse_directives
+from local.offline.call import Call, document
+from local.offline.endpoints import ENDPOINTS, Routes, find
 from local.offline.exchange import ASGIReceive, ASGISend, Exchange, Message, read_body
 from local.offline.gates import Gates
-from local.offline.refusal import Refusal
+from local.offline.refusal import Refusal, fault
 from local.offline.request_log import Entry, Outcome, Received, RequestLog
-from local.offline.script import Events, Headers, Plain, Reply, refused, script
+from local.offline.script import Headers, Reply, refused, script
 
 _DEFAULT_PACE_MS: Final = 30  # slow enough that somebody who looks on sees it stream
 
@@ -51,47 +51,7 @@ _SERVICE_HEADERS: Final[Headers] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A request as an endpoint sees it: the names in its path, and the behaviour that shapes the answer's content."""
-
-    received: Received
-    names: dict[str, str]
-    behaviour: Behaviour
-
-
-def chat_completions(call: Call) -> Reply:
-    """POST /v1/chat/completions, plain or as events."""
-    body = call.received.json_object()
-    chat_rules.check(body)
-    whole = canned.answer(body, big_kb=call.behaviour.big_kb, nousage=call.behaviour.nousage)
-    if not body.get("stream"):
-        return _document(canned.completion(whole))
-    return Events(chain((_line(chunk) for chunk in canned.chunks(whole)), [b"[DONE]"]))
-
-
-def list_models(call: Call) -> Reply:
-    """GET /v1/models."""
-    return _document({"object": "list", "data": [catalog.describe(name) for name in catalog.MODELS]})
-
-
-def retrieve_model(call: Call) -> Reply:
-    """GET /v1/models/{model}."""
-    chat_rules.check_model(call.names["model"])
-    return _document(catalog.describe(call.names["model"]))
-
-
-Endpoint: TypeAlias = Callable[[Call], Reply]
 Control: TypeAlias = Callable[[dict[str, str], dict[str, str]], Awaitable[object]]  # path names, query -> JSON
-_Handler = TypeVar("_Handler", Endpoint, Control)
-Routes: TypeAlias = tuple[tuple[str, str, _Handler], ...]
-
-# Another endpoint is another line.
-ENDPOINTS: Final[Routes[Endpoint]] = (
-    ("POST", "/v1/chat/completions", chat_completions),
-    ("GET", "/v1/models", list_models),
-    ("GET", "/v1/models/{model}", retrieve_model),
-)
 
 
 class OfflineUpstream:
@@ -101,6 +61,7 @@ class OfflineUpstream:
         self._default = Behaviour(pace_ms=pace_ms)
         self._gates = Gates()
         self._log = RequestLog()
+        self._account = Account()
         self._controls: Routes[Control] = (
             ("GET", "/healthz", self._health),
             ("POST", "/offline/gates/{name}", self._open_gate),
@@ -108,6 +69,8 @@ class OfflineUpstream:
             ("DELETE", "/offline/requests", self._forget),
             ("GET", "/offline/requests/{sequence}/outcome", self._wait_for_outcome),
             ("GET", "/offline/arrivals/{model}", self._wait_for_arrival),
+            ("GET", "/offline/objects", self._show_objects),
+            ("DELETE", "/offline/objects", self._drop_objects),
         )
 
     async def __call__(self, scope: Message, receive: ASGIReceive, send: ASGISend) -> None:
@@ -123,20 +86,30 @@ class OfflineUpstream:
 
     async def _api(self, exchange: Exchange, received: Received, path: str) -> None:
         entry = self._log.add(received)
-        behaviour = self._default
-        try:
-            endpoint, names = _find(ENDPOINTS, received.method, path)
-            _authenticate(received)
-            told = self._told(received)
-            reply, behaviour = endpoint(Call(received, names, told)), told
-        except Refusal as refusal:
-            reply = refused(refusal)
+        reply, behaviour = self._answer(received, path)
         steps = script(reply, behaviour, accepts_gzip="gzip" in received.header("accept-encoding"))
         outcome: Outcome = "client left"
         try:
             outcome = await exchange.play(steps, (("x-request-id", entry.request_id), *_SERVICE_HEADERS), entry)
         finally:
             self._log.end(entry, outcome)
+
+    def _answer(self, received: Received, path: str) -> tuple[Reply, Behaviour]:
+        """What a request is answered with, and how that is treated on its way out."""
+        try:
+            endpoint, names = find(ENDPOINTS, received.method, path)
+            _authenticate(received)
+            told = self._told(received)
+            if told.status is not None:  # leaves no trace: whoever tries again makes one object, not two
+                return refused(fault(told.status, told.code)), told
+            return endpoint(Call(received, names, told, self._account, self._ask)), told
+        except Refusal as refusal:
+            return refused(refusal), self._default
+
+    def _ask(self, received: Received) -> Reply:
+        """The answer to a request inside a request: a line of a batch."""
+        reply, _ = self._answer(received, received.path)
+        return reply
 
     def _told(self, received: Received) -> Behaviour:
         """How the request wants to be treated, by its model's name and then its header."""
@@ -150,8 +123,8 @@ class OfflineUpstream:
     async def _control(self, exchange: Exchange, received: Received, path: str) -> None:
         query = {name: values[-1] for name, values in parse_qs(received.query).items()}
         try:
-            control, names = _find(self._controls, received.method, path)
-            reply = _document(await control(names, query))
+            control, names = find(self._controls, received.method, path)
+            reply = document(await control(names, query))
         except Refusal as refusal:
             reply = refused(refusal)
         await exchange.play(script(reply, Behaviour(), accepts_gzip=False), (), Entry(0, received))
@@ -178,19 +151,12 @@ class OfflineUpstream:
     async def _wait_for_arrival(self, names: dict[str, str], query: dict[str, str]) -> object:
         return (await self._log.wait_for_model(names["model"], _whole_number(query, "after", 0))).as_json()
 
+    async def _show_objects(self, names: dict[str, str], query: dict[str, str]) -> object:
+        return self._account.ids()
 
-def _find(routes: Routes[_Handler], method: str, path: str) -> tuple[_Handler, dict[str, str]]:
-    """The handler of a URL and the names in its path; Refusal 404 or 405."""
-    methods = []
-    for verb, template, handler in routes:
-        if match := re.fullmatch(re.sub(r"\{(\w+)\}", r"(?P<\1>.+)", template), path):
-            if verb == method:
-                return handler, match.groupdict()
-            methods.append(verb)
-    if methods:
-        message = f"Not allowed to {method} on {path}; allowed: {', '.join(methods)}."
-        raise Refusal(405, message, code="method_not_supported")
-    raise Refusal(404, f"Invalid URL ({method} {path})")
+    async def _drop_objects(self, names: dict[str, str], query: dict[str, str]) -> object:
+        self._account = Account()
+        return {"cleared": True}
 
 
 def _authenticate(received: Received) -> None:
@@ -212,15 +178,6 @@ def _whole_number(values: dict[str, str], name: str, default: int) -> int:
         return int(values.get(name, default))
     except ValueError:
         raise Refusal(400, f"'{name}' must be a whole number.", param=name) from None
-
-
-def _document(value: object) -> Plain:
-    """A JSON answer, indented like the service's own."""
-    return Plain(json.dumps(value, ensure_ascii=False, indent=2).encode() + b"\n")
-
-
-def _line(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 class _Connection(H11Protocol):

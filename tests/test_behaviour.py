@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
 
 from local.offline.behaviour import DIRECTIVES, Behaviour, parse_directives
 from local.offline.refusal import Refusal, fault
-from local.offline.script import Cut, Events, Finish, Gate, Hang, Pause, Plain, Send, Start, Step, refused, script
+from local.offline.script import (
+    Chunks,
+    Cut,
+    Event,
+    Events,
+    Finish,
+    Gate,
+    Hang,
+    Pause,
+    Plain,
+    Send,
+    Start,
+    Step,
+    refused,
+    script,
+)
 
 _DEFAULT = Behaviour(pace_ms=30)
 _START = Start(200, (("content-type", "text/event-stream; charset=utf-8"),))
@@ -96,6 +112,42 @@ def test_a_directive_that_is_none_is_named(text: str, message: str) -> None:
 )
 def test_a_stream_goes_as_it_is_told(directives: str, steps: list[Step]) -> None:
     assert _stream(directives) == steps
+
+
+_NAMED = [Event("a", b'{"a":1}'), Event("b", b'{"b":2}')]
+_NAMED_ONE = Send(b'event: a\ndata: {"a":1}\n\n')
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [
+        ("unnamed", b"data: " + fault(500).event()),
+        ("named", b"event: error\ndata: " + fault(500).named_event()),
+        ("numbered", b"event: error\ndata: " + fault(500).named_event(1)),
+    ],
+)
+def test_an_error_is_of_its_streams_kind(kind: Literal["unnamed", "named", "numbered"], error: bytes) -> None:
+    steps = list(script(Events(_NAMED, kind), Behaviour(error=1), accepts_gzip=False))
+    assert steps == [_START, _NAMED_ONE, Pause(0), Send(error + b"\n\n"), Finish()]
+
+
+_SOUND_START = Start(200, (("content-type", "audio/wav"),))
+
+
+@pytest.mark.parametrize(
+    ("directives", "steps"),
+    [
+        pytest.param("pace=5;comments;crlf", [Send(b"ab\n"), Pause(5), Send(b"cd"), Finish()], id="paced"),
+        pytest.param("gate=g", [Send(b"ab\n"), Gate("g"), Send(b"cd"), Finish()], id="gated"),
+        pytest.param("cut=1;midevent", [Send(b"ab\n"), Pause(0), Send(b"c", ends_chunk=False), Cut()], id="cut"),
+        pytest.param("end=1", [Send(b"ab\n"), Pause(0), Finish()], id="an early end"),
+        pytest.param("hang=1", [Send(b"ab\n"), Pause(0), Hang()], id="hang"),
+        pytest.param("error=1", [Send(b"ab\n"), Pause(0), Cut()], id="sound has no place for an error"),
+    ],
+)
+def test_sound_goes_as_it_is_told(directives: str, steps: list[Step]) -> None:
+    reply = Chunks([b"ab\n", b"cd"], "audio/wav")
+    assert list(script(reply, parse_directives(directives, Behaviour()), accepts_gzip=True)) == [_SOUND_START, *steps]
 
 
 def test_split_cuts_inside_a_character() -> None:

@@ -3,83 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import http.client
 import json
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any, Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import openai
 import pydantic
 import pytest
 
 from local.offline_upstream import running
+from offline_client import Upstream
 
-_HELLO: dict[str, Any] = {"role": "user", "content": "Grüß dich, 世界"}
 _TEXT = (
     "This is a canned answer from Trefoil's offline upstream; no model was asked. "
     "You wrote: “Grüß dich, 世界”. (naïve café — 漢字 🍀)"
 )
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What plain HTTP sees."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        """The body, parsed."""
-        return json.loads(self.body)
-
-
-@dataclass(frozen=True)
-class Upstream:
-    """The server under test: its origin, and both ways of asking it."""
-
-    origin: str
-    client: openai.OpenAI = field(repr=False)
-
-    def ask(self, method: str, path: str, body: object = None, **headers: str) -> Answer:
-        """One request by plain HTTP, on a connection of its own; underscores in header names stand for hyphens."""
-        connection = http.client.HTTPConnection(urlsplit(self.origin).netloc, timeout=15)
-        sent = body if isinstance(body, bytes | None) else json.dumps(body).encode()
-        named = {name.replace("_", "-"): value for name, value in {"authorization": "Bearer k", **headers}.items()}
-        try:
-            connection.request(method, path, sent, named)
-            response = connection.getresponse()
-            return Answer(response.status, dict(response.getheaders()), response.read())
-        finally:
-            connection.close()
-
-    def chat(self, model: str, **headers: str) -> Answer:
-        """A chat request by plain HTTP."""
-        return self.ask("POST", "/v1/chat/completions", {"model": model, "messages": [_HELLO]}, **headers)
-
-    def open_gate(self, name: str, count: int = 1) -> None:
-        """Let so many chunks through."""
-        assert self.ask("POST", f"/offline/gates/{name}?n={count}").json == {"gate": name, "opened": count}
-
-    def arrival(self, model: str) -> dict[str, Any]:
-        """The log's entry of the first request for this model, when it has come."""
-        return dict(self.ask("GET", f"/offline/arrivals/{quote(model, safe='')}").json)
-
-    def ended(self, model: str) -> dict[str, Any]:
-        """The same when it has ended."""
-        return dict(self.ask("GET", f"/offline/requests/{self.arrival(model)['sequence']}/outcome").json)
-
-
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[Upstream]:
-    with running() as origin, openai.OpenAI(base_url=f"{origin}/v1", api_key="k", max_retries=0, timeout=15) as client:
-        yield Upstream(origin, client)
+    with Upstream.started() as started:
+        yield started
 
 
 def _stream(upstream: Upstream, model: str) -> openai.Stream[Any]:
@@ -388,7 +336,7 @@ def test_what_the_service_takes_is_taken(upstream: Upstream, extra: dict[str, An
         ("GET", "/v1/nothing", "Bearer k", 404, None),
         ("GET", "/", "", 404, None),
         ("GET", "/offline/nothing", "", 404, None),
-        ("GET", "/v1/chat/completions", "Bearer k", 405, "method_not_supported"),
+        ("PUT", "/v1/chat/completions", "Bearer k", 405, "method_not_supported"),
         ("DELETE", "/v1/models", "Bearer k", 405, "method_not_supported"),
         ("GET", "/healthz", "", 200, None),
     ],

@@ -1,5 +1,5 @@
-"""The parts of the offline upstream: what it answers (`canned`), how it is told to fail (`behaviour`), how it is sent.
+"""The parts of the offline upstream: what it answers (`endpoints`), how it is told to fail (`behaviour`), its sending.
 
-Rule of the folder: standard library only. `canned`, `tool_calls`, `instance`, `tokens`, `chat_rules`, `behaviour` and
-`script` are pure; only `exchange`, `gates` and `request_log` wait for anything.
+Rule of the folder: standard library only. Each noun of the API is a file. What is stored lies in `account`; only
+`exchange`, `gates` and `request_log` wait for anything, and all else is pure.
 """

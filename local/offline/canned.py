@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, zip_longest
 from typing import Any, Final
 
@@ -64,6 +64,15 @@ def answer(body: Mapping[str, Any], *, big_kb: int = 0, nousage: bool = False) -
         usage_in_stream=bool((body.get("stream_options") or {}).get("include_usage")) and not nousage,
         nousage=nousage,
     )
+
+
+def shortened(whole: Answer, limit: int) -> Answer:
+    """The same answer with no more than `limit` tokens in each of its texts."""
+    choices = [
+        choice if len(choice.tokens) <= limit else replace(choice, tokens=choice.tokens[:limit], finish_reason="length")
+        for choice in whole.choices
+    ]
+    return replace(whole, choices=tuple(choices))
 
 
 def request_hash(body: Mapping[str, Any]) -> str:
@@ -196,8 +205,8 @@ def _message_choice(whole: Answer, index: int, choice: Choice) -> dict[str, Any]
             {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
             for call in choice.tool_calls
         ]
-    logprobs = _logprobs(choice.tokens, 0, whole.top_logprobs)
-    return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": choice.finish_reason}
+    probable = logprobs(choice.tokens, 0, whole.top_logprobs)
+    return {"index": index, "message": message, "logprobs": probable, "finish_reason": choice.finish_reason}
 
 
 def _deltas(whole: Answer, index: int, choice: Choice) -> Iterator[dict[str, Any]]:
@@ -209,7 +218,7 @@ def _deltas(whole: Answer, index: int, choice: Choice) -> Iterator[dict[str, Any
     yield entry({"role": "assistant", "content": None if choice.tool_calls else "", "refusal": None})
     for start in range(0, len(choice.tokens), whole.tokens_a_chunk):
         tokens = choice.tokens[start : start + whole.tokens_a_chunk]
-        yield entry({"content": "".join(tokens)}, _logprobs(tokens, start, whole.top_logprobs))
+        yield entry({"content": "".join(tokens)}, logprobs(tokens, start, whole.top_logprobs))
     for position, call in enumerate(choice.tool_calls):
         named = {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": ""}}
         yield entry({"tool_calls": [{"index": position, **named}]})
@@ -218,7 +227,7 @@ def _deltas(whole: Answer, index: int, choice: Choice) -> Iterator[dict[str, Any
     yield entry({}, finish_reason=choice.finish_reason)
 
 
-def _logprobs(tokens: Sequence[str], first: int, top: int | None) -> dict[str, Any] | None:
+def logprobs(tokens: Sequence[str], first: int, top: int | None) -> dict[str, Any] | None:
     """Made-up log probabilities; `first` is the place of the first token in the text."""
     if top is None:
         return None

@@ -8,7 +8,9 @@ from typing import Final
 CREATED: Final = 1_760_000_000  # of every answer and every model: so answers can be compared whole
 MODELS: Final = (
     "offline", "gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4.1-mini", "gpt-5", "gpt-5-mini", "o4-mini",
-    "text-embedding-3-small",
+    "gpt-3.5-turbo-instruct", "text-embedding-3-small", "text-embedding-3-large", "text-embedding-ada-002",
+    "omni-moderation-latest", "gpt-image-1", "gpt-image-1-mini", "dall-e-2", "dall-e-3", "tts-1", "tts-1-hd",
+    "gpt-4o-mini-tts", "whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe",
 )  # fmt: skip
 _SNAPSHOT: Final = re.compile(r"-\d{4}-\d\d-\d\d$")
 

@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
-from local.offline.catalog import is_known, is_reasoning
+from local.offline.catalog import is_reasoning
+from local.offline.checks import (
+    Range,
+    check_model,
+    check_named,
+    check_one_of,
+    check_ranges,
+    check_stop,
+    check_type,
+    check_types,
+    missing,
+    wrong_type,
+)
 from local.offline.refusal import Refusal
 from local.offline.tokens import text_of
 from local.offline.tool_calls import function_names, is_forced_by_name
 
-
-@dataclass(frozen=True, slots=True)
-class _Range:
-    kind: str  # "integer" or "decimal", as in the error's code
-    low: float | None = None
-    high: float | None = None
-
-
 _RANGES: Final = {
-    "temperature": _Range("decimal", 0, 2),
-    "top_p": _Range("decimal", 0, 1),
-    "presence_penalty": _Range("decimal", -2, 2),
-    "frequency_penalty": _Range("decimal", -2, 2),
-    "n": _Range("integer", 1, 128),
-    "max_tokens": _Range("integer", 1),
-    "max_completion_tokens": _Range("integer", 1),
-    "top_logprobs": _Range("integer", 0, 20),
-    "seed": _Range("integer"),
+    "temperature": Range("decimal", 0, 2),
+    "top_p": Range("decimal", 0, 1),
+    "presence_penalty": Range("decimal", -2, 2),
+    "frequency_penalty": Range("decimal", -2, 2),
+    "n": Range("integer", 1, 128),
+    "max_tokens": Range("integer", 1),
+    "max_completion_tokens": Range("integer", 1),
+    "top_logprobs": Range("integer", 0, 20),
+    "seed": Range("integer"),
 }
 _TYPES: Final[dict[str, tuple[type, ...]]] = {
     "stream": (bool,),
@@ -46,44 +49,25 @@ _ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
 _PARTS: Final = ("text", "image_url", "input_audio", "file", "refusal")
 _TOOL_TYPES: Final = ("function", "custom")
 _FORMATS: Final = ("text", "json_object", "json_schema")
-_NAMES: Final = {
-    bool: "a boolean", str: "a string", list: "an array", dict: "an object", int: "an integer", float: "a decimal",
-    type(None): "null",
-}  # fmt: skip
 
 
 def check(body: Mapping[str, Any]) -> None:
     """Refusal where the service would answer 400 or 404. What it does not know, it lets pass, as null for absent."""
     check_model(body.get("model"))
     _check_messages(body.get("messages"))
-    for name, types in _TYPES.items():
-        if body.get(name) is not None:
-            _check_type(name, body[name], types)
-    for name, limits in _RANGES.items():
-        if body.get(name) is not None:
-            _check_range(name, body[name], limits)
-    _check_stop(body.get("stop"))
+    check_types(body, _TYPES)
+    check_ranges(body, _RANGES)
+    check_stop(body.get("stop"))
     _check_tools(body)
     _check_format(body)
     _check_together(body)
 
 
-def check_model(model: object) -> None:
-    """Refusal unless it is a model that the service has."""
-    if model is None or model == "":
-        raise Refusal(400, "you must provide a model parameter")
-    if not isinstance(model, str):
-        raise _wrong_type("model", model, "a string")
-    if not is_known(model):
-        message = f"The model `{model}` does not exist or you do not have access to it."
-        raise Refusal(404, message, code="model_not_found")
-
-
 def _check_messages(messages: object) -> None:
     if messages is None:
-        raise _missing("messages")
+        raise missing("messages")
     if not isinstance(messages, list):
-        raise _wrong_type("messages", messages, "an array of objects")
+        raise wrong_type("messages", messages, "an array of objects")
     if not messages:
         raise Refusal(400, "'messages' is empty; it needs at least one.", param="messages", code="empty_array")
     for index, message in enumerate(messages):
@@ -93,45 +77,45 @@ def _check_messages(messages: object) -> None:
 
 def _check_message(at: str, message: object) -> None:
     if not isinstance(message, dict):
-        raise _wrong_type(at, message, "an object")
+        raise wrong_type(at, message, "an object")
     if message.get("role") is None:
-        raise _missing(f"{at}.role")
-    _check_one_of(f"{at}.role", message["role"], _ROLES)
+        raise missing(f"{at}.role")
+    check_one_of(f"{at}.role", message["role"], _ROLES)
     content = message.get("content")
     if content is None and message["role"] != "assistant":
-        raise _wrong_type(f"{at}.content", content, "a string or an array of objects")
+        raise wrong_type(f"{at}.content", content, "a string or an array of objects")
     if isinstance(content, list):
         for index, part in enumerate(content):
             _check_part(f"{at}.content[{index}]", part)
     elif not isinstance(content, str | None):
-        raise _wrong_type(f"{at}.content", content, "a string or an array of objects")
+        raise wrong_type(f"{at}.content", content, "a string or an array of objects")
     if message["role"] == "tool":
-        _check_type(f"{at}.tool_call_id", message.get("tool_call_id"), (str,))
+        check_type(f"{at}.tool_call_id", message.get("tool_call_id"), (str,))
     calls = message.get("tool_calls") or []
-    _check_type(f"{at}.tool_calls", calls, (list,))
+    check_type(f"{at}.tool_calls", calls, (list,))
     for index, call in enumerate(calls):
         _check_call(f"{at}.tool_calls[{index}]", call)
 
 
 def _check_call(at: str, call: object) -> None:
     if not isinstance(call, dict):
-        raise _wrong_type(at, call, "an object")
-    _check_type(f"{at}.id", call.get("id"), (str,))
+        raise wrong_type(at, call, "an object")
+    check_type(f"{at}.id", call.get("id"), (str,))
     kind = call.get("type", "function")
-    _check_one_of(f"{at}.type", kind, _TOOL_TYPES)
-    _check_named(f"{at}.{kind}", call.get(kind))
+    check_one_of(f"{at}.type", kind, _TOOL_TYPES)
+    check_named(f"{at}.{kind}", call.get(kind))
 
 
 def _check_part(at: str, part: object) -> None:
     if not isinstance(part, dict):
-        raise _wrong_type(at, part, "an object")
+        raise wrong_type(at, part, "an object")
     if part.get("type") is None:
-        raise _missing(f"{at}.type")
-    _check_one_of(f"{at}.type", part["type"], _PARTS)
+        raise missing(f"{at}.type")
+    check_one_of(f"{at}.type", part["type"], _PARTS)
     if part["type"] not in part:
-        raise _missing(f"{at}.{part['type']}")
+        raise missing(f"{at}.{part['type']}")
     if part["type"] == "text" and not isinstance(part["text"], str):
-        raise _wrong_type(f"{at}.text", part["text"], "a string")
+        raise wrong_type(f"{at}.text", part["text"], "a string")
 
 
 def _check_tool_order(messages: list[dict[str, Any]]) -> None:
@@ -151,31 +135,6 @@ def _check_tool_order(messages: list[dict[str, Any]]) -> None:
         raise Refusal(400, f"These tool calls were not answered: {sorted(open_calls)}", param="messages")
 
 
-def _check_type(name: str, value: object, types: tuple[type, ...]) -> None:
-    if not isinstance(value, types):
-        raise _wrong_type(name, value, " or ".join(_NAMES[one] for one in types))
-
-
-def _check_range(name: str, value: object, limits: _Range) -> None:
-    if isinstance(value, bool) or not isinstance(value, int if limits.kind == "integer" else int | float):
-        raise _wrong_type(name, value, "an integer" if limits.kind == "integer" else "a decimal")
-    if limits.low is not None and value < limits.low:
-        code = f"{limits.kind}_below_min_value"
-        raise Refusal(400, f"'{name}' is {value}; it must be >= {limits.low}.", param=name, code=code)
-    if limits.high is not None and value > limits.high:
-        code = f"{limits.kind}_above_max_value"
-        raise Refusal(400, f"'{name}' is {value}; it must be <= {limits.high}.", param=name, code=code)
-
-
-def _check_stop(stop: object) -> None:
-    if not isinstance(stop, list):
-        return
-    if len(stop) > 4:
-        raise Refusal(400, "'stop' has more than 4 sequences.", param="stop", code="array_above_max_length")
-    for index, sequence in enumerate(stop):
-        _check_type(f"stop[{index}]", sequence, (str,))
-
-
 def _check_tools(body: Mapping[str, Any]) -> None:
     for index, tool in enumerate(body.get("tools") or []):
         _check_tool(f"tools[{index}]", tool)
@@ -185,34 +144,34 @@ def _check_tools(body: Mapping[str, Any]) -> None:
     if not body.get("tools"):
         raise Refusal(400, "'tool_choice' is allowed only with 'tools'.", param="tool_choice")
     if isinstance(choice, str):
-        _check_one_of("tool_choice", choice, ("none", "auto", "required"))
+        check_one_of("tool_choice", choice, ("none", "auto", "required"))
     elif is_forced_by_name(body):
         named = choice.get("function")
         if not isinstance(named, dict) or named.get("name") not in function_names(body):
             raise Refusal(400, "'tool_choice' names a function that is not in 'tools'.", param="tool_choice")
     else:
-        _check_one_of("tool_choice.type", choice.get("type"), ("function", "allowed_tools", "custom"))
+        check_one_of("tool_choice.type", choice.get("type"), ("function", "allowed_tools", "custom"))
         _check_allowed(choice.get("allowed_tools") or {})
 
 
 def _check_allowed(allowed: object) -> None:
     at = "tool_choice.allowed_tools"
     if not isinstance(allowed, dict):
-        raise _wrong_type(at, allowed, "an object")
-    _check_one_of(f"{at}.mode", allowed.get("mode", "auto"), ("auto", "required"))
+        raise wrong_type(at, allowed, "an object")
+    check_one_of(f"{at}.mode", allowed.get("mode", "auto"), ("auto", "required"))
     tools = allowed.get("tools") or []
-    _check_type(f"{at}.tools", tools, (list,))
+    check_type(f"{at}.tools", tools, (list,))
     for index, tool in enumerate(tools):
         _check_tool(f"{at}.tools[{index}]", tool)
 
 
 def _check_tool(at: str, tool: object) -> None:
     if not isinstance(tool, dict):
-        raise _wrong_type(at, tool, "an object")
+        raise wrong_type(at, tool, "an object")
     if tool.get("type") is None:
-        raise _missing(f"{at}.type")
-    _check_one_of(f"{at}.type", tool["type"], _TOOL_TYPES)
-    _check_named(f"{at}.{tool['type']}", tool.get(tool["type"]))
+        raise missing(f"{at}.type")
+    check_one_of(f"{at}.type", tool["type"], _TOOL_TYPES)
+    check_named(f"{at}.{tool['type']}", tool.get(tool["type"]))
 
 
 def _check_format(body: Mapping[str, Any]) -> None:
@@ -220,10 +179,10 @@ def _check_format(body: Mapping[str, Any]) -> None:
     if wanted is None:
         return
     if wanted.get("type") is None:
-        raise _missing("response_format.type")
-    _check_one_of("response_format.type", wanted["type"], _FORMATS)
+        raise missing("response_format.type")
+    check_one_of("response_format.type", wanted["type"], _FORMATS)
     if wanted["type"] == "json_schema":
-        _check_named("response_format.json_schema", wanted.get("json_schema"))
+        check_named("response_format.json_schema", wanted.get("json_schema"))
     said = " ".join(text_of(message.get("content")) for message in body["messages"]).lower()
     if wanted["type"] == "json_object" and "json" not in said:
         raise Refusal(400, "'messages' must contain the word 'json' for 'json_object'.", param="messages")
@@ -243,29 +202,3 @@ def _check_together(body: Mapping[str, Any]) -> None:
     if body.get("temperature", 1) not in (None, 1):
         message = "'temperature' is not supported with this model, except 1."
         raise Refusal(400, message, param="temperature", code="unsupported_value")
-
-
-def _check_named(at: str, value: object) -> None:
-    """An object with a name: a function, a schema."""
-    if value is None:
-        raise _missing(at)
-    if not isinstance(value, dict):
-        raise _wrong_type(at, value, "an object")
-    if value.get("name") is None:
-        raise _missing(f"{at}.name")
-    _check_type(f"{at}.name", value["name"], (str,))
-
-
-def _check_one_of(param: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        message = f"'{param}' is {value!r}; supported values are {', '.join(allowed)}."
-        raise Refusal(400, message, param=param, code="invalid_value")
-
-
-def _missing(param: str) -> Refusal:
-    return Refusal(400, f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter")
-
-
-def _wrong_type(param: str, value: object, wanted: str) -> Refusal:
-    message = f"Invalid type for '{param}': expected {wanted}, but got {_NAMES[type(value)]} instead."
-    return Refusal(400, message, param=param, code="invalid_type")

@@ -26,6 +26,16 @@ class Refusal(Exception):
         """The same on one line: what an event in a stream carries."""
         return json.dumps({"error": self.error}, ensure_ascii=False, separators=(",", ":")).encode()
 
+    def named_event(self, number: int | None = None) -> bytes:
+        """The same as the newer streams send it, in responses with a number.
+
+        The service nests the error, though its documents have it flat: seen on the wire in
+        https://github.com/openai/openai-dotnet/issues/881
+        """
+        numbered = {} if number is None else {"sequence_number": number}
+        event = {"type": "error", "error": self.error, **numbered}
+        return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
+
 
 # status -> message, type, code: what the service answers with this status when nothing else is said.
 _FAULTS: Final[dict[int, tuple[str, str, str | None]]] = {

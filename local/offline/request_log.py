@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
+from local.offline.multipart import Form, is_form, parse_form
 from local.offline.refusal import Refusal
 
 Outcome: TypeAlias = Literal["open", "answered", "client left", "cut"]
@@ -35,12 +36,22 @@ class Received:
 
     @cached_property
     def model(self) -> str:
-        """The model that a JSON body names; empty if it names none."""
+        """The model that a JSON body or a form names; empty if it names none."""
         try:
-            named = self.json_object().get("model")
+            named = self.form.values().get("model") if self.is_form else self.json_object().get("model")
         except Refusal:
             return ""
         return named if isinstance(named, str) else ""
+
+    @property
+    def is_form(self) -> bool:
+        """Whether it says that its body is a form."""
+        return is_form(self.header("content-type"))
+
+    @cached_property
+    def form(self) -> Form:
+        """The body as a form, or Refusal 400."""
+        return parse_form(self.header("content-type"), self.body)
 
     def json_object(self) -> dict[str, Any]:
         """The body as a JSON object, or Refusal 400. Half a surrogate pair is no text, so it is refused too."""

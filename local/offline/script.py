@@ -9,7 +9,7 @@ import gzip
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from local.offline.behaviour import Behaviour
 from local.offline.refusal import Refusal, fault
@@ -30,16 +30,34 @@ class Plain:
     body: bytes
     status: int = 200
     content_type: str = _JSON
+    headers: Headers = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A server-sent event that has a name beside its data."""
+
+    name: str
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """An answer as server-sent events: the data of each."""
+    """An answer as server-sent events. An error among them has the same kind: named, or named and numbered."""
 
-    data: Iterable[bytes]
+    data: Iterable[bytes | Event]
+    kind: Literal["unnamed", "named", "numbered"] = "unnamed"
 
 
-Reply: TypeAlias = Plain | Events
+@dataclass(frozen=True, slots=True)
+class Chunks:
+    """An answer whose body comes piece by piece, such as sound."""
+
+    parts: Iterable[bytes]
+    content_type: str
+
+
+Reply: TypeAlias = Plain | Events | Chunks
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,25 +120,28 @@ def script(reply: Reply, behaviour: Behaviour, *, accepts_gzip: bool) -> Iterato
         yield Pause(behaviour.first_ms)
     if behaviour.drop:
         yield Cut()
-    elif isinstance(reply, Events):
-        yield from _stream(reply, behaviour)
-    else:
+    elif isinstance(reply, Plain):
         yield from _plain(reply, behaviour, accepts_gzip)
+    else:
+        yield from _stream(reply, behaviour)
 
 
 def _replaced(reply: Reply, behaviour: Behaviour) -> Reply:
     """What is sent in the answer's place."""
     if behaviour.status is not None:
         reply = refused(fault(behaviour.status, behaviour.code))
-    streamed = isinstance(reply, Events)
-    status = 200 if isinstance(reply, Events) else reply.status
+    status = reply.status if isinstance(reply, Plain) else 200
     if behaviour.html:
         return Plain(_HTML % status, status, "text/html; charset=utf-8")
     if behaviour.garbage:
-        return Plain(_GARBAGE_BYTES, 200, _EVENT_STREAM) if streamed else Plain(_GARBAGE_JSON)
+        return Plain(_GARBAGE_JSON) if isinstance(reply, Plain) else Plain(_GARBAGE_BYTES, 200, _content_type(reply))
     if behaviour.empty:
-        return Plain(b"", status, _EVENT_STREAM if streamed else _JSON)
+        return Plain(b"", status, _content_type(reply))
     return reply
+
+
+def _content_type(reply: Reply) -> str:
+    return _EVENT_STREAM if isinstance(reply, Events) else reply.content_type
 
 
 def _plain(reply: Plain, behaviour: Behaviour, accepts_gzip: bool) -> Iterator[Step]:
@@ -129,7 +150,7 @@ def _plain(reply: Plain, behaviour: Behaviour, accepts_gzip: bool) -> Iterator[S
     if behaviour.hang is not None:
         yield Hang()
         return
-    body, headers = reply.body, [("content-type", reply.content_type)]
+    body, headers = reply.body, [("content-type", reply.content_type), *reply.headers]
     if behaviour.gzip == "force" or (behaviour.gzip and accepts_gzip):
         body = gzip.compress(body, mtime=0)
         headers.append(("content-encoding", "gzip"))
@@ -143,38 +164,55 @@ def _plain(reply: Plain, behaviour: Behaviour, accepts_gzip: bool) -> Iterator[S
     yield Finish()
 
 
-def _stream(reply: Events, behaviour: Behaviour) -> Iterator[Step]:
-    yield Start(200, (("content-type", _EVENT_STREAM), *_retry_after(behaviour)))
-    for position, data in enumerate(chain(reply.data, [None])):
-        if data is None:
+def _stream(reply: Events | Chunks, behaviour: Behaviour) -> Iterator[Step]:
+    yield Start(200, (("content-type", _content_type(reply)), *_retry_after(behaviour)))
+    for position, chunk in enumerate(chain(_framed(reply, behaviour), [None])):
+        if chunk is None:
             yield Finish()
             return
         if position:
             yield Gate(behaviour.gate) if behaviour.gate is not None else Pause(behaviour.pace_ms)
-        event = _framed(data, behaviour)
-        if (ending := _ending(position, event, behaviour)) is not None:
+        if (ending := _ending(position, chunk, reply, behaviour)) is not None:
             yield from ending
             return
-        if behaviour.comments:
+        if behaviour.comments and isinstance(reply, Events):
             yield Send(_lines(b": keep-alive\n\n", behaviour), ends_chunk=False)
-        yield from _written(event, behaviour)
+        yield from _written(chunk, behaviour)
 
 
-def _ending(position: int, event: bytes, behaviour: Behaviour) -> list[Step] | None:
-    """How the stream ends before this event, if it is told to end here."""
+def _ending(position: int, chunk: bytes, reply: Events | Chunks, behaviour: Behaviour) -> list[Step] | None:
+    """How the stream ends before this chunk, if it is told to end here."""
     if position == behaviour.cut:
-        return [Send(event[: len(event) // 2], ends_chunk=False), Cut()] if behaviour.midevent else [Cut()]
+        return [Send(chunk[: len(chunk) // 2], ends_chunk=False), Cut()] if behaviour.midevent else [Cut()]
     if position == behaviour.end:
         return [Finish()]
     if position == behaviour.error:
-        return [Send(_framed(fault(500, behaviour.code).event(), behaviour)), Finish()]
+        return _failure(position, reply, behaviour)
     if position == behaviour.hang:
         return [Hang()]
     return None
 
 
-def _framed(data: bytes, behaviour: Behaviour) -> bytes:
-    return _lines(b"data: " + data + b"\n\n", behaviour)
+def _failure(position: int, reply: Events | Chunks, behaviour: Behaviour) -> list[Step]:
+    """An error inside a stream: an event of the stream's own kind. Sound has no place for one, so it is cut."""
+    if isinstance(reply, Chunks):
+        return [Cut()]
+    error = fault(500, behaviour.code)
+    if reply.kind == "unnamed":
+        return [Send(_event(error.event(), behaviour)), Finish()]
+    named = Event("error", error.named_event(position if reply.kind == "numbered" else None))
+    return [Send(_event(named, behaviour)), Finish()]
+
+
+def _framed(reply: Events | Chunks, behaviour: Behaviour) -> Iterable[bytes]:
+    """The chunks as they are written."""
+    return reply.parts if isinstance(reply, Chunks) else (_event(event, behaviour) for event in reply.data)
+
+
+def _event(event: bytes | Event, behaviour: Behaviour) -> bytes:
+    if isinstance(event, Event):
+        return _lines(b"event: " + event.name.encode() + b"\ndata: " + event.data + b"\n\n", behaviour)
+    return _lines(b"data: " + event + b"\n\n", behaviour)
 
 
 def _lines(text: bytes, behaviour: Behaviour) -> bytes:
