@@ -1,7 +1,7 @@
 """Trefoil's cloud-agnostic core: everything between an HTTP request and its answer.
 
-The rule of this folder: it may import `openai` (in `upstream.py` only), `pydantic` and the standard library, and never
-a cloud's SDK or another folder of this repository. A test holds it to that.
+The rule of this folder: it may import `openai` (in `attempt.py` and `*_client*.py` only), `pydantic` and the
+standard library, and never a cloud's SDK or another folder of this repository. A test holds it to that.
 
 A request goes endpoint -> auth -> validate -> upstream -> respond; `gateway.py` shows the stages on one screen.
 """

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from core.admin import Admin, AdminError
+from core.ports import StoreError
 from core.settings import Settings
 from core.sqlite_store import SqliteStore
 
@@ -21,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     store = SqliteStore(options.store)
     try:
         asyncio.run(_run(Admin(store), options))
-    except (AdminError, OSError) as error:
+    except (AdminError, StoreError) as error:
         print(f"trefoil: {error}", file=sys.stderr)
         return 1
     finally:

@@ -6,11 +6,12 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 from core import errors
 from core.gateway import Gateway
-from core.http import Request, Response, new_request_id
+from core.http import Request, Response
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -18,7 +19,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 
-class ClientLeft(Exception):
+class _ClientLeft(Exception):
     """The client closed its connection before its request was read."""
 
 
@@ -47,26 +48,27 @@ class AsgiApplication:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.monotonic()
-        try:
-            body = await _read_body(receive, self._body_limit_bytes)
-        except ClientLeft:
-            return
-        except errors.BodyTooLarge as error:
-            await _write(errors.to_response(error, new_request_id()), send)
-            return
-        request = _read(
+        request = _read_head(
             scope,
-            body,
             deadline=_after(started, self._timeout_seconds),
             first_byte_deadline=_after(started, self._first_byte_timeout_seconds),
         )
-        await _unless_client_leaves(self._answer(request, send), receive)
+        try:
+            content = await _read_body(request, receive, self._body_limit_bytes)
+        except _ClientLeft:
+            return
+        except errors.BodyTooLarge as error:
+            response = self._gateway().refuse(request, error)
+            # What is left of the body is not worth reading.
+            await _write(replace(response, headers={**response.headers, "connection": "close"}), send)
+            return
+        await _unless_client_leaves(self._answer(replace(request, body=content), send), receive)
 
     async def _answer(self, request: Request, send: Send) -> None:
         await _write(await self._gateway().handle(request), send)
 
 
-def _read(scope: Scope, body: bytes, *, deadline: float | None, first_byte_deadline: float | None) -> Request:
+def _read_head(scope: Scope, *, deadline: float | None, first_byte_deadline: float | None) -> Request:
     headers: dict[str, str] = {}
     for raw_name, raw_value in scope["headers"]:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
@@ -77,7 +79,6 @@ def _read(scope: Scope, body: bytes, *, deadline: float | None, first_byte_deadl
         path=scope["raw_path"].partition(b"?")[0].decode("latin-1"),
         query=scope["query_string"].decode("latin-1"),
         headers=headers,
-        body=body,
         deadline=deadline,
         first_byte_deadline=first_byte_deadline,
         client=client[0] if client else None,
@@ -88,12 +89,15 @@ def _after(started: float, seconds: float | None) -> float | None:
     return None if seconds is None else started + seconds
 
 
-async def _read_body(receive: Receive, limit_bytes: int) -> bytes:
+async def _read_body(request: Request, receive: Receive, limit_bytes: int) -> bytes:
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > limit_bytes:
+        raise errors.BodyTooLarge(limit_bytes)
     parts, size = [], 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise ClientLeft
+            raise _ClientLeft
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > limit_bytes:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Mapping
 
-from core import app_keys, errors, logs
+from core import app_keys, errors
 from core.ports import App, AppKey, Store
 
 _MOST_CACHED = 10_000
@@ -29,7 +28,7 @@ class Authenticator:
 
         Raises:
             NotAuthenticated: no key, or one that is unknown, disabled or expired, or whose app is.
-            StoreUnavailable: the store could not be asked.
+            StoreError: the store could not be asked.
         """
         key = _presented_key(headers)
         if key is None:
@@ -52,11 +51,7 @@ class Authenticator:
         cached = self._cache.get(digest)
         if cached is not None and cached[0] > now:
             return cached[1:]
-        try:
-            found = await self._fetch(digest)
-        except OSError as error:
-            logs.write(logging.ERROR, "store_unavailable", error=str(error))
-            raise errors.StoreUnavailable from None
+        found = await self._fetch(digest)
         if len(self._cache) >= _MOST_CACHED:
             self._cache.clear()
         self._cache[digest] = (now + self._cache_seconds, *found)

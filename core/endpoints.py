@@ -3,79 +3,277 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from core import errors, schemas
+from core.kinds import Kind
+
+_FAILED = rb'"type": ?"(?:error|response\.failed)"|(?:^|[\r\n])data: ?\{"error"'
+FAILED_STREAM = re.compile(_FAILED)
+"""Found in the last event of a stream of which upstream, or this service, says that it failed."""
+
+
+def _last_event(*types: str, done: bool = False) -> re.Pattern[bytes]:
+    """Matches the event that says that a stream is complete, or upstream's own word that it failed."""
+    complete = [rb'"type": ?"(?:' + b"|".join(re.escape(name).encode() for name in types) + rb')"'] if types else []
+    if done:
+        complete.append(rb"(?:^|[\r\n])data: ?\[DONE\]")
+    # Quotation marks inside a JSON text are escaped, so no text that a model writes can look like this.
+    return re.compile(b"|".join([*complete, _FAILED]))
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One row: a method and a path, and what the gateway has to know about them.
 
-    A path segment in braces stands for one that the client fills in.
+    A path segment in braces is the client's. Where its name stands in `OBJECTS_IN_PATHS`, it is the id of a stored
+    object, which has to be the app's own.
     """
 
     name: str
     method: str
     path: str
-    body: type[schemas.Call] | None = None
-    """What the request's JSON body must be; None where the endpoint takes no body."""
+    json: type[schemas.Call] | None = None
+    """What the request's JSON body must be; None where the endpoint takes none."""
+    form: bool = False
+    """Whether the request's body may be multipart/form-data; if `json` is None, it must be."""
+    answers_json: bool = True
+    """Whether a whole answer is a JSON object; otherwise it may be anything, such as speech."""
     last_event: re.Pattern[bytes] | None = None
-    """Found in the last event of a complete stream: a stream that ends without it was cut."""
+    """Found in the last event of a complete stream: one that ends without it was cut. None where none is given."""
+    repeatable: bool = True
+    """Whether a call that upstream may have taken can be made again: that costs money, but leaves no second object."""
+    makes: Kind | None = None
+    """What the answer is a new object of."""
+    lists: Kind | None = None
+    """What the answer lists all objects of."""
     public: bool = False
     """Answered without an app key, and without upstream."""
 
+    @property
+    def deletes(self) -> Kind | None:
+        """What the call deletes an object of."""
+        return OBJECTS_IN_PATHS.get(self.path.rpartition("/")[2].strip("{}")) if self.method == "DELETE" else None
 
-HEALTH = Endpoint("health", "GET", "/healthz", public=True)
+
+OBJECTS_IN_PATHS: Mapping[str, Kind] = {
+    "response_id": Kind.RESPONSE,
+    "conversation_id": Kind.CONVERSATION,
+    "completion_id": Kind.CHAT_COMPLETION,
+    "file_id": Kind.FILE,
+    "upload_id": Kind.UPLOAD,
+    "vector_store_id": Kind.VECTOR_STORE,
+    "container_id": Kind.CONTAINER,
+}
+"""The names of path segments that are ids of stored objects. Others belong to the object before them in the path."""
+
+OPENAPI = Endpoint("openapi", "GET", "/openapi.json", public=True)
+
+_CHAT = _last_event(done=True)
+_RESPONSE = _last_event("response.completed", "response.incomplete", "response.cancelled")
+_IMAGE = _last_event("image_generation.completed", "image_edit.completed", done=True)
+_SPEECH = _last_event("speech.audio.done", done=True)
+_TRANSCRIPT = _last_event("transcript.text.done", done=True)
+
+
+def _reads(name: str, path: str, *, binary: bool = False, lists: Kind | None = None) -> Endpoint:
+    return Endpoint(name, "GET", path, answers_json=not binary, lists=lists)
+
+
+def _changes(name: str, path: str, *, form: bool = False, makes: Kind | None = None) -> Endpoint:
+    """A row that makes or changes something stored, from an object of any fields."""
+    return Endpoint(name, "POST", path, json=None if form else schemas.Call, form=form, repeatable=False, makes=makes)
+
+
+def _deletes(name: str, path: str) -> Endpoint:
+    return Endpoint(name, "DELETE", path, answers_json=False, repeatable=False)
+
+
+def _infers(
+    name: str,
+    path: str,
+    json: type[schemas.Call] | None = schemas.ModelCall,
+    last_event: re.Pattern[bytes] | None = None,
+    *,
+    form: bool = False,
+    answers_json: bool = True,
+    makes: Kind | None = None,
+) -> Endpoint:
+    """A row on which a model works."""
+    return Endpoint(
+        name, "POST", path, json=json, form=form, answers_json=answers_json, last_event=last_event, makes=makes
+    )
+
 
 ENDPOINTS = (
-    HEALTH,
-    Endpoint(
-        "chat.completions.create",
-        "POST",
-        "/v1/chat/completions",
-        body=schemas.ChatCompletion,
-        # Or upstream's own word that it failed.
-        last_event=re.compile(rb"(?:^|[\r\n])data: ?(?:\[DONE\]|\{\"error\")"),
+    Endpoint("health", "GET", "/healthz", public=True),
+    Endpoint("health.head", "HEAD", "/healthz", public=True),
+    OPENAPI,
+    # Inference
+    _infers(
+        "chat.completions.create", "/v1/chat/completions", schemas.ChatCompletion, _CHAT, makes=Kind.CHAT_COMPLETION
     ),
-    Endpoint("models.list", "GET", "/v1/models"),
-    Endpoint("models.retrieve", "GET", "/v1/models/{model}"),
+    _infers("completions.create", "/v1/completions", schemas.ModelCall, _CHAT),
+    _infers("responses.create", "/v1/responses", schemas.Call, _RESPONSE, makes=Kind.RESPONSE),
+    _infers("responses.input_tokens.count", "/v1/responses/input_tokens", schemas.Call),
+    _infers("embeddings.create", "/v1/embeddings"),
+    _infers("moderations.create", "/v1/moderations", schemas.Call),
+    _infers("images.generate", "/v1/images/generations", schemas.Call, _IMAGE),
+    _infers("images.edit", "/v1/images/edits", schemas.Call, _IMAGE, form=True),
+    _infers("images.create_variation", "/v1/images/variations", None, form=True),
+    _infers("audio.speech.create", "/v1/audio/speech", schemas.ModelCall, _SPEECH, answers_json=False),
+    _infers(
+        "audio.transcriptions.create", "/v1/audio/transcriptions", None, _TRANSCRIPT, form=True, answers_json=False
+    ),
+    _infers("audio.translations.create", "/v1/audio/translations", None, form=True, answers_json=False),
+    _reads("models.list", "/v1/models"),
+    _reads("models.retrieve", "/v1/models/{model}"),
+    # Stored responses and conversations
+    Endpoint("responses.retrieve", "GET", "/v1/responses/{response_id}", last_event=_RESPONSE),
+    _deletes("responses.delete", "/v1/responses/{response_id}"),
+    _changes("responses.cancel", "/v1/responses/{response_id}/cancel"),
+    _reads("responses.input_items.list", "/v1/responses/{response_id}/input_items"),
+    _changes("conversations.create", "/v1/conversations", makes=Kind.CONVERSATION),
+    _reads("conversations.retrieve", "/v1/conversations/{conversation_id}"),
+    _changes("conversations.update", "/v1/conversations/{conversation_id}"),
+    _deletes("conversations.delete", "/v1/conversations/{conversation_id}"),
+    _changes("conversations.items.create", "/v1/conversations/{conversation_id}/items"),
+    _reads("conversations.items.list", "/v1/conversations/{conversation_id}/items"),
+    _reads("conversations.items.retrieve", "/v1/conversations/{conversation_id}/items/{item_id}"),
+    _deletes("conversations.items.delete", "/v1/conversations/{conversation_id}/items/{item_id}"),
+    # Stored chat completions
+    _reads("chat.completions.list", "/v1/chat/completions", lists=Kind.CHAT_COMPLETION),
+    _reads("chat.completions.retrieve", "/v1/chat/completions/{completion_id}"),
+    _changes("chat.completions.update", "/v1/chat/completions/{completion_id}"),
+    _deletes("chat.completions.delete", "/v1/chat/completions/{completion_id}"),
+    _reads("chat.completions.messages.list", "/v1/chat/completions/{completion_id}/messages"),
+    # Files and uploads
+    _changes("files.create", "/v1/files", form=True, makes=Kind.FILE),
+    _reads("files.list", "/v1/files", lists=Kind.FILE),
+    _reads("files.retrieve", "/v1/files/{file_id}"),
+    _deletes("files.delete", "/v1/files/{file_id}"),
+    _reads("files.content", "/v1/files/{file_id}/content", binary=True),
+    _changes("uploads.create", "/v1/uploads", makes=Kind.UPLOAD),
+    _changes("uploads.parts.create", "/v1/uploads/{upload_id}/parts", form=True),
+    _changes("uploads.complete", "/v1/uploads/{upload_id}/complete"),
+    _changes("uploads.cancel", "/v1/uploads/{upload_id}/cancel"),
+    # Vector stores
+    _changes("vector_stores.create", "/v1/vector_stores", makes=Kind.VECTOR_STORE),
+    _reads("vector_stores.list", "/v1/vector_stores", lists=Kind.VECTOR_STORE),
+    _reads("vector_stores.retrieve", "/v1/vector_stores/{vector_store_id}"),
+    _changes("vector_stores.update", "/v1/vector_stores/{vector_store_id}"),
+    _deletes("vector_stores.delete", "/v1/vector_stores/{vector_store_id}"),
+    _changes("vector_stores.search", "/v1/vector_stores/{vector_store_id}/search"),
+    _changes("vector_stores.files.create", "/v1/vector_stores/{vector_store_id}/files"),
+    _reads("vector_stores.files.list", "/v1/vector_stores/{vector_store_id}/files"),
+    _reads("vector_stores.files.retrieve", "/v1/vector_stores/{vector_store_id}/files/{file}"),
+    _changes("vector_stores.files.update", "/v1/vector_stores/{vector_store_id}/files/{file}"),
+    _deletes("vector_stores.files.delete", "/v1/vector_stores/{vector_store_id}/files/{file}"),
+    _reads("vector_stores.files.content", "/v1/vector_stores/{vector_store_id}/files/{file}/content"),
+    _changes("vector_stores.file_batches.create", "/v1/vector_stores/{vector_store_id}/file_batches"),
+    _reads("vector_stores.file_batches.retrieve", "/v1/vector_stores/{vector_store_id}/file_batches/{batch}"),
+    _changes("vector_stores.file_batches.cancel", "/v1/vector_stores/{vector_store_id}/file_batches/{batch}/cancel"),
+    _reads("vector_stores.file_batches.list_files", "/v1/vector_stores/{vector_store_id}/file_batches/{batch}/files"),
+    # Containers
+    _changes("containers.create", "/v1/containers", makes=Kind.CONTAINER),
+    _reads("containers.list", "/v1/containers", lists=Kind.CONTAINER),
+    _reads("containers.retrieve", "/v1/containers/{container_id}"),
+    _deletes("containers.delete", "/v1/containers/{container_id}"),
+    Endpoint(
+        "containers.files.create",
+        "POST",
+        "/v1/containers/{container_id}/files",
+        json=schemas.Call,
+        form=True,
+        repeatable=False,
+    ),
+    _reads("containers.files.list", "/v1/containers/{container_id}/files"),
+    _reads("containers.files.retrieve", "/v1/containers/{container_id}/files/{file}"),
+    _deletes("containers.files.delete", "/v1/containers/{container_id}/files/{file}"),
+    _reads("containers.files.content", "/v1/containers/{container_id}/files/{file}/content", binary=True),
 )
 
 
-def find(method: str, path: str, table: tuple[Endpoint, ...] = ENDPOINTS) -> Endpoint:
+class Found(NamedTuple):
+    """The row for a request, and what stands in its path's braces, decoded."""
+
+    endpoint: Endpoint
+    names: Mapping[str, str]
+
+
+def find(method: str, path: str) -> Found:
     """The row for a request.
 
     Raises:
         UnknownEndpoint: no row has this path.
         MethodNotAllowed: rows have this path, but not with this method; the error lists theirs.
     """
-    rows = [row for row in table if _matches(row.path, path)]
+    rows = _rows(path)
     if not rows:
-        raise errors.UnknownEndpoint(f"Unknown URL: {method} {path}. {_advice(path, table)}")
-    for row in rows:
-        if row.method == method:
-            return row
-    allow = ", ".join(sorted({row.method for row in rows}))
+        raise errors.UnknownEndpoint(f"Unknown URL: {method} {path}. {_advice(path)}")
+    for found in rows:
+        if found.endpoint.method == method:
+            return found
+    allow = ", ".join(sorted({found.endpoint.method for found in rows}))
     raise errors.MethodNotAllowed(f"{method} is not supported on {path}, only {allow}.", allow=allow)
 
 
-def _matches(pattern: str, path: str) -> bool:
-    if "{" not in pattern:
-        return pattern == path
-    wanted, given = pattern.split("/"), path.split("/")
-    return len(wanted) == len(given) and all(
-        _is_plain(have) if want.startswith("{") else want == have for want, have in zip(wanted, given, strict=True)
-    )
+def _rows(path: str) -> list[Found]:
+    if exact := _PLAIN_ROWS.get(path):
+        return [Found(row, {}) for row in exact]
+    given = path.split("/")
+    found = []
+    for row, wanted in _PATTERN_ROWS.get(len(given), ()):
+        names = _names(wanted, given)
+        if names is not None:
+            found.append(Found(row, names))
+    return found
 
 
-def _is_plain(segment: str) -> bool:
-    """Whether a client's segment stays one when upstream decodes it: never empty, never a way up the tree."""
-    return segment != "" and not {".", ".."} & set(unquote(segment).split("/"))
+def _names(wanted: list[str], given: list[str]) -> Mapping[str, str] | None:
+    """What fills the braces; None where the path is another one."""
+    names = {}
+    for want, have in zip(wanted, given, strict=True):
+        if want.startswith("{"):
+            names[want[1:-1]] = value = unquote(have)
+            # A segment has to stay one where upstream decodes it: never empty, never a way up the tree.
+            if not value or {".", ".."} & set(value.split("/")):
+                return None
+        elif want != have:
+            return None
+    return names
 
 
-def _advice(path: str, table: tuple[Endpoint, ...]) -> str:
-    if any(_matches(row.path, f"/v1{path}") for row in table):
+def _advice(path: str) -> str:
+    if _rows(f"/v1{path}"):
         return f"Did you mean /v1{path}? An OpenAI client's base URL here ends in /v1."
-    return "The endpoints offered are listed in this service's README."
+    for prefix, what in _NOT_OFFERED.items():
+        if path.startswith(f"/v1/{prefix}"):
+            return f"{what} not offered by this service."
+    return "The endpoints that this service offers are listed at /openapi.json."
+
+
+_NOT_OFFERED: Mapping[str, str] = {
+    "assistants": "Assistants are",
+    "threads": "Assistants are",
+    "batches": "Batches are",
+    "evals": "Evaluations are",
+    "fine_tuning": "Fine-tuning is",
+    "organization": "Administration is",
+    "projects": "Administration is",
+    "realtime": "Realtime is",
+    "skills": "Skills are",
+    "videos": "Videos are",
+}
+
+_PLAIN_ROWS: Mapping[str, list[Endpoint]] = {
+    path: [row for row in ENDPOINTS if row.path == path]
+    for path in {row.path for row in ENDPOINTS if "{" not in row.path}
+}
+_PATTERN_ROWS: Mapping[int, list[tuple[Endpoint, list[str]]]] = {
+    count: [(row, row.path.split("/")) for row in ENDPOINTS if "{" in row.path and row.path.count("/") + 1 == count]
+    for count in {row.path.count("/") + 1 for row in ENDPOINTS}
+}

@@ -3,9 +3,12 @@
     TrefoilError
     ├── InvalidRequest          400  the client's fault; `param` names the field
     │   ├── UnknownEndpoint     404
+    │   ├── NotFound            404  an object that is not the app's, whether or not it exists
     │   ├── MethodNotAllowed    405  with `allow`
+    │   ├── Conflict            409  an Idempotency-Key whose first request is still at work
     │   ├── BodyTooLarge        413
-    │   └── UnsupportedBody     415
+    │   ├── UnsupportedBody     415
+    │   └── IdempotencyKeyReused  422  with another request than the first
     ├── NotAuthenticated        401  no key, an unknown one, an expired one
     ├── UpstreamError           502  the model's service failed us
     │   ├── UpstreamAuthFailed  502  the operator's own credential was refused
@@ -57,6 +60,11 @@ class UnknownEndpoint(InvalidRequest):
     code = "unknown_url"
 
 
+class NotFound(InvalidRequest):
+    status = 404
+    code = "not_found"
+
+
 class MethodNotAllowed(InvalidRequest):
     status = 405
     code = "method_not_supported"
@@ -64,6 +72,23 @@ class MethodNotAllowed(InvalidRequest):
     def __init__(self, message: str, *, allow: str) -> None:
         super().__init__(message)
         self.headers["allow"] = allow
+
+
+class Conflict(InvalidRequest):
+    status = 409
+    code = "idempotency_conflict"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.headers["retry-after"] = "1"
+
+
+class IdempotencyKeyReused(InvalidRequest):
+    status = 422
+    code = "idempotency_key_reused"
+
+    def __init__(self) -> None:
+        super().__init__("This Idempotency-Key came with another request before: use a new key for each request.")
 
 
 class BodyTooLarge(InvalidRequest):

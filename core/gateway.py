@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from dataclasses import replace
+from http import HTTPStatus
+from urllib.parse import quote
 
-from core import endpoints, errors, logs, schemas
+from core import body, cors, endpoints, errors, listing, logs
 from core.auth import Authenticator
 from core.http import Request, Response
-from core.ports import Store
+from core.idempotency import Idempotency
+from core.kinds import Kind
+from core.objects import Objects
+from core.ports import App, Store, StoreError
 from core.settings import Settings
 from core.upstream import Upstream
 
@@ -20,43 +27,102 @@ class Gateway:
     def __init__(self, settings: Settings, store: Store) -> None:
         self._settings = settings
         self._auth = Authenticator(store, cache_seconds=settings.apps.cache_seconds)
+        self._objects = Objects(store)
+        self._idempotency = Idempotency(store)
         self._upstream = Upstream(settings)
 
     async def handle(self, request: Request) -> Response:
         """The answer to `request`. Whatever goes wrong is an answer too: it raises nothing but its own cancellation."""
-        line, outcome = logs.RequestLine(request), "ok"
+        line = logs.RequestLine(request)
         try:
             response = await self._answer(request, line)
         except errors.TrefoilError as error:
-            response, outcome = errors.to_response(error, request.id), error.code or error.type
+            return self._finish(line, errors.to_response(error, request.id), error.code or error.type)
+        except StoreError as error:
+            logs.write(logging.ERROR, "store_unavailable", request_id=request.id, error=str(error))
+            return self._finish(line, errors.to_response(errors.StoreUnavailable(), request.id), "store_unavailable")
         except asyncio.CancelledError:
             line.status = _CLIENT_LEFT
             line.write("client_left")
             raise
         except Exception as error:
             logs.write_crash(request, error)
-            response, outcome = errors.to_response(errors.InternalError(), request.id), "internal_error"
-        line.status = response.status
-        if isinstance(response.body, bytes) and line.endpoint != endpoints.HEALTH.name:
-            line.write(outcome)
-        return response
+            return self._finish(line, errors.to_response(errors.InternalError(), request.id), "internal_error")
+        return self._finish(line, response, "ok")
+
+    def refuse(self, request: Request, error: errors.TrefoilError) -> Response:
+        """The answer to a request that its adapter could not read to its end."""
+        line = logs.RequestLine(request)
+        return self._finish(line, errors.to_response(error, request.id), error.code or error.type)
 
     async def _answer(self, request: Request, line: logs.RequestLine) -> Response:
-        endpoint = endpoints.find(request.method, request.path)
+        if cors.is_preflight(request):
+            return cors.answer_preflight(request, self._settings.cors.origins)
+        endpoint, names = endpoints.find(request.method, request.path)
         line.endpoint = endpoint.name
-        if endpoint is endpoints.HEALTH:
-            return Response(200, {"content-type": "application/json"}, b'{"status":"ok"}')
+        if endpoint.public:
+            return _public_answer(endpoint)
 
         app = await self._auth.identify(request.headers)
-        line.app = app.id
+        line.app = app
 
-        stream = False
-        if endpoint.body is not None:
-            call = schemas.read(endpoint.body, request, limit_bytes=self._settings.limits.body_bytes)
-            line.model, stream = call.model, bool(call.stream)
+        asked = body.read(endpoint, request, limit_bytes=self._settings.limits.body_bytes)
+        line.model = asked.call.model
+        await self._objects.check(app, names, asked.references)
+        if endpoint.lists is not None:
+            return await self._list(app, endpoint.lists, request)
 
-        return await self._upstream.send(endpoint, request, stream=stream, on_end=line.write)
+        async def work() -> Response:
+            response = await self._upstream.send(
+                endpoint,
+                request,
+                model=asked.call.model,
+                stream=endpoint.last_event is not None,
+                on_end=line.write,
+            )
+            return await self._objects.settle(app, endpoint, names, asked.call, response)
+
+        return await self._idempotency.once(app, request, work)
+
+    async def _list(self, app: App, kind: Kind, request: Request) -> Response:
+        """A page of the app's own objects, each as upstream has it now."""
+
+        async def fetch(object_id: str) -> bytes | None:
+            one = replace(request, path=f"{request.path}/{quote(object_id, safe='')}", query="")
+            endpoint = endpoints.find(one.method, one.path).endpoint
+            answer = await self._upstream.send(endpoint, one, stream=False, on_end=lambda _: None)
+            if answer.status == HTTPStatus.NOT_FOUND:
+                await self._objects.forget(app, kind, object_id)
+                return None
+            if answer.status != HTTPStatus.OK or not isinstance(answer.body, bytes):
+                raise errors.UpstreamError(f"The model's service did not give the {kind.noun} '{object_id}'.")
+            return answer.body
+
+        page = listing.Page.read(kind, request.query)
+        content = await listing.make(page, await self._objects.all_of(app, kind), fetch)
+        return Response(HTTPStatus.OK, {"content-type": "application/json"}, content)
+
+    def _finish(self, line: logs.RequestLine, response: Response, outcome: str) -> Response:
+        """`response` with the headers that every answer has, and its line written, unless it goes on as a stream."""
+        request = line.request
+        line.status = response.status
+        line.upstream_request_id = response.headers.get("x-request-id")
+        if isinstance(response.body, bytes):
+            line.write(outcome)
+        origins = line.app.origins if line.app and line.app.origins else self._settings.cors.origins
+        return replace(
+            response, headers={"x-request-id": request.id, **response.headers, **cors.headers_for(request, origins)}
+        )
 
     async def close(self) -> None:
         """Give back what is held open."""
         await self._upstream.close()
+
+
+def _public_answer(endpoint: endpoints.Endpoint) -> Response:
+    if endpoint is endpoints.OPENAPI:
+        # Read by few, so not by every cold start.
+        from core import openapi  # noqa: PLC0415
+
+        return Response(HTTPStatus.OK, {"content-type": "application/json"}, openapi.document())
+    return Response(HTTPStatus.OK, {"content-type": "application/json"}, b'{"status":"ok"}')

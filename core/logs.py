@@ -10,9 +10,13 @@ import traceback
 from dataclasses import dataclass, field
 
 from core.http import Request
+from core.ports import App
 
 _logger = logging.getLogger("trefoil")
 _logger.setLevel(logging.INFO)
+
+_LONGEST_PATH = 100
+_WATCHED = ("health", "health.head")
 
 
 def to_stdout() -> None:
@@ -40,18 +44,25 @@ class RequestLine:
 
     request: Request
     endpoint: str | None = None
-    app: str | None = None
+    app: App | None = None
     model: str | None = None
     status: int = 0
+    upstream_request_id: str | None = None
+    """What the client is told as `x-request-id` where upstream has answered, and what OpenAI's support asks for."""
     _started: float = field(default_factory=time.monotonic)
 
     def write(self, outcome: str) -> None:
         """`outcome` is `ok`, `client_left`, or the code of the error that the client was told."""
         write(
-            logging.INFO,
+            # Whoever watches over a service asks for its health every few seconds.
+            logging.DEBUG if self.endpoint in _WATCHED else logging.INFO,
             "request",
             request_id=self.request.id,
-            app=self.app,
+            upstream_request_id=self.upstream_request_id,
+            app=self.app and self.app.id,
+            method=self.request.method,
+            # A path that leads nowhere may be anything that a client wrote.
+            path=self.request.path[:_LONGEST_PATH] if self.endpoint is None else None,
             endpoint=self.endpoint,
             model=self.model,
             status=self.status,

@@ -11,6 +11,10 @@ Value = Mapping[str, Any]
 """What a store keeps under a key: a JSON object."""
 
 
+class StoreError(Exception):
+    """The store cannot be reached, or refuses to work. The message is for the operator's log."""
+
+
 class Key(NamedTuple):
     """Where an item lies. Items of one partition can be listed together, in the order of their names."""
 
@@ -22,7 +26,7 @@ class Store(Protocol):
     """Small JSON objects under two-part keys, shared by all processes of a deployment.
 
     An item past its `expires_at` (seconds since the epoch, UTC) is gone for every verb, even where the store still
-    holds it: cloud stores delete late. Every verb may raise `OSError` when the store cannot be reached.
+    holds it: cloud stores delete late. Every verb may raise `StoreError`.
     """
 
     async def get(self, key: Key) -> Value | None: ...
@@ -54,6 +58,8 @@ class App(_Record):
     enabled: bool = True
     created_at: int
     """Seconds since the epoch, UTC."""
+    origins: tuple[str, ...] = ()
+    """The web pages that may use the app's keys; none: those that the settings allow to every app."""
 
     @staticmethod
     def key(app_id: str) -> Key:

@@ -2,50 +2,67 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+from collections.abc import Mapping
+from typing import Annotated
 
 from pydantic import BaseModel, Field, StrictBool, StrictStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from core import errors
-from core.http import Request
-
-Model = TypeVar("Model", bound="Call")
 
 
 class Item(BaseModel):
     """Any JSON object. Nothing is read of it, so a prompt of a megabyte costs no Python objects."""
 
 
+ModelName = Annotated[StrictStr, Field(min_length=1, max_length=256)]
+
+
 class Call(BaseModel):
-    """The fields that every endpoint with a JSON body shares."""
+    """What every endpoint with a body may have in it."""
 
-    model: Annotated[StrictStr, Field(min_length=1)]
+    model: ModelName | None = None
     stream: StrictBool | None = None
+    store: StrictBool | None = None
+    audio: Item | None = None
+    """How the model is to speak; of interest is only whether it is."""
 
 
-class ChatCompletion(Call):
+class ModelCall(Call):
+    """A call that names its model."""
+
+    model: ModelName
+
+
+class ChatCompletion(ModelCall):
     """`POST /v1/chat/completions`."""
 
     messages: Annotated[list[Item], Field(min_length=1)]
 
 
-def read(schema: type[Model], request: Request, *, limit_bytes: int) -> Model:
-    """The request's body as a `schema`.
+def parse(schema: type[Call], body: bytes) -> Call:
+    """A JSON body as a `schema`.
 
     Raises:
-        InvalidRequest: it is too large, compressed, not JSON, not an object, or a field is missing or has a wrong type.
+        InvalidRequest: it is not JSON, not an object, or a field is missing or has a wrong type.
     """
-    if len(request.body) > limit_bytes:
-        raise errors.BodyTooLarge(limit_bytes)
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding != "identity":
-        raise errors.UnsupportedBody("A compressed request body is not supported: send it without Content-Encoding.")
     try:
-        return schema.model_validate_json(request.body)
+        return schema.model_validate_json(body)
     except ValidationError as error:
         # The first problem is enough, as it is for OpenAI.
         raise _explain(error.errors(include_url=False)[0]) from None
+
+
+def parse_fields(fields: Mapping[str, list[str]]) -> Call:
+    """A form's fields as a call.
+
+    Raises:
+        InvalidRequest: a field has a wrong value.
+    """
+    given = {name: fields[name][-1] for name in ("model", "stream") if name in fields}
+    if "stream" in given and given["stream"].lower() not in ("true", "false", "1", "0"):
+        raise errors.InvalidRequest("'stream' must be true or false.", param="stream", code="invalid_type")
+    return Call(model=given.get("model") or None, stream=given.get("stream", "").lower() in ("true", "1"))
 
 
 def is_object(body: bytes) -> bool:
@@ -69,7 +86,7 @@ def _explain(problem: ErrorDetails) -> errors.InvalidRequest:
         return errors.InvalidRequest(
             f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter"
         )
-    if kind.endswith("too_short"):
+    if kind.endswith(("too_short", "too_long")):
         return errors.InvalidRequest(f"Invalid '{param}': {problem['msg']}.", param=param, code="invalid_value")
     return errors.InvalidRequest(
         f"Invalid type for '{param}': {problem['msg']}, but got {_type_name(problem['input'])}.",

@@ -2,90 +2,178 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, InstanceOf, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from core.errors import ConfigurationError
+from core.upstream_settings import KINDS, Section, UpstreamSettings, model_of
+
+_Model = TypeVar("_Model", bound=Section)
 
 DEFAULT_FILE = Path(__file__).resolve().parent.parent / "trefoil.toml"
 
 
-def _is_url(value: str) -> str:
-    if not value.startswith(("http://", "https://")):
-        raise ValueError("write a URL that begins with http:// or https://, such as https://api.openai.com/v1")
-    return value.rstrip("/")
+class TargetSettings(Section):
+    model_config = ConfigDict(defer_build=True)
+
+    upstream: str
+    model: Annotated[str, Field(min_length=1)] | None = None
+    """The model's name there; by default the alias itself."""
+    weight: Annotated[float, Field(gt=0)] | None = None
+    priority: int | None = None
 
 
-def _is_header_value(value: SecretStr) -> SecretStr:
-    key = value.get_secret_value()
-    if not (key.isascii() and key.isprintable() and " " not in key):
-        raise ValueError("it holds a blank, a line break or a character that no key has: write the key alone")
-    return value
+class ModelSettings(Section):
+    model_config = ConfigDict(defer_build=True)
+
+    targets: Annotated[tuple[TargetSettings, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _has_a_clear_order(self) -> ModelSettings:
+        if len({target.priority is None for target in self.targets}) > 1:
+            raise ValueError("write a priority for each target or for none")
+        if len({(target.upstream, target.model) for target in self.targets}) < len(self.targets):
+            raise ValueError("two targets are the same: write each once, with a weight")
+        return self
+
+    def priorities(self) -> Sequence[int]:
+        """Each target's priority: as written, or its place in the list, which neighbours with a weight share."""
+        places: list[int] = []
+        for number, target in enumerate(self.targets):
+            shares = number > 0 and target.weight is not None and self.targets[number - 1].weight is not None
+            place = places[-1] if shares else number
+            places.append(place if target.priority is None else target.priority)
+        return places
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class RouteSettings(Section):
+    default_upstream: str = "openai"
+    """Where calls go whose model has no entry, and those that name no model."""
+    rest_seconds: Annotated[float, Field(ge=0)] = 30
+    """How long a target that failed is left alone where there are others."""
 
 
-class UpstreamSettings(_Section):
-    base_url: Annotated[str, AfterValidator(_is_url)] = "https://api.openai.com/v1"
-    connect_timeout_seconds: Annotated[float, Field(gt=0)] = 5
-    silence_timeout_seconds: Annotated[float, Field(gt=0)] = 600
-    """The longest wait for upstream's next byte."""
+class RetrySettings(Section):
+    max_retries: Annotated[int, Field(ge=0)] = 2
+    """For one request, at all targets together: the client's SDK tries again too, and the two multiply."""
+    first_wait_seconds: Annotated[float, Field(ge=0)] = 0.5
+    """The longest first wait; it doubles with each retry."""
+    max_wait_seconds: Annotated[float, Field(ge=0)] = 5
+    """The longest wait of all. What upstream asks for beyond it is left to the client."""
 
 
-class LimitSettings(_Section):
+class LimitSettings(Section):
     body_bytes: Annotated[int, Field(gt=0)] = 25 * 1024 * 1024
 
 
-class AppSettings(_Section):
+class AppSettings(Section):
     cache_seconds: Annotated[float, Field(ge=0)] = 30
 
 
-class Settings(_Section):
+def _is_origin(value: str) -> str:
+    if value != "*" and not re.fullmatch(r"https?://[^/\s]+", value):
+        raise ValueError("write an origin, such as https://shop.example, or *")
+    return value
+
+
+class CorsSettings(Section):
+    origins: tuple[Annotated[str, AfterValidator(_is_origin)], ...] = ()
+    """Whose pages may call from a browser; an app's record can narrow it for the app."""
+
+
+class Settings(Section):
     """Everything that can be set: the sections of `trefoil.toml`, and what comes from the environment alone."""
 
-    upstream: UpstreamSettings = UpstreamSettings()
+    upstreams: Mapping[str, InstanceOf[UpstreamSettings]]
+    models: Mapping[str, InstanceOf[ModelSettings]] = {}
+    route: RouteSettings = RouteSettings()
+    retry: RetrySettings = RetrySettings()
     limits: LimitSettings = LimitSettings()
     apps: AppSettings = AppSettings()
-    openai_api_key: Annotated[SecretStr, AfterValidator(_is_header_value)]
+    cors: CorsSettings = CorsSettings()
     sqlite_path: Path = Path(".trefoil/store.sqlite3")
     """Where the embedded store lies."""
     request_timeout_seconds: Annotated[float, Field(gt=0)] | None = None
     """How long the platform lets a request run; None where it tells with each request, or never ends one."""
+    identity_endpoint: str | None = None
+    """Where Azure gives this app the tokens of its managed identity."""
+    identity_header: SecretStr | None = None
+    """What proves to it that the caller is this app."""
+    keys: Mapping[str, SecretStr] = {}
+    """The upstreams' keys, by the upstream's name."""
 
     @classmethod
     def load(cls, environ: Mapping[str, str]) -> Settings:
         """Settings from the variables of `ENVIRONMENT`, and from the file that `TREFOIL_CONFIG` names: by default the
-        `trefoil.toml` beside the code. The environment takes precedence.
+        `trefoil.toml` beside the code. The environment takes precedence. Keys come from the variables that the file
+        names.
 
         Raises:
             ConfigurationError: names the setting and says what to write instead.
         """
         file = Path(environ.get("TREFOIL_CONFIG") or DEFAULT_FILE)
-        values = _read(file)
-        for name, place in ENVIRONMENT.items():
-            if environ.get(name):
-                _put(values, place, environ[name])
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            raise ConfigurationError(_explain(error, file, environ)) from None
+        return cls.read(_read(file), environ, file)
 
+    @classmethod
+    def read(cls, values: dict[str, Any], environ: Mapping[str, str], file: Path = DEFAULT_FILE) -> Settings:
+        """Settings from what stands in `file`; otherwise as `load`."""
+        places = _places(_complete_upstreams(values, file))
+        given = {place: name for name, place in places.items() if environ.get(name)}
+        for place, name in given.items():
+            _put(values, place, environ[name])
+        try:
+            for name, upstream in values["upstreams"].items():
+                values["upstreams"][name] = _checked(model_of(upstream["kind"]), upstream, ("upstreams", name))
+            for alias, model in values.get("models", {}).items():
+                values["models"][alias] = _checked(ModelSettings, model, ("models", alias))
+            settings = _checked(cls, values, ())
+        except _Mistake as mistake:
+            raise ConfigurationError(_explain(mistake, file, given)) from None
+        return settings.model_copy(update={"keys": _keys(settings, environ)})
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Settings:
+        for alias, model in self.models.items():
+            for target in model.targets:
+                if target.upstream not in self.upstreams:
+                    known = ", ".join(self.upstreams)
+                    raise ValueError(
+                        f"models.{alias}.targets: '{target.upstream}' is none of the upstreams, which are {known}"
+                    )
+        for name, settings in self.upstreams.items():
+            if settings.needs_azure_identity and not (self.identity_endpoint and self.identity_header):
+                raise ValueError(
+                    f"upstreams.{name}: this process has no managed identity (Azure would set IDENTITY_ENDPOINT): "
+                    "switch one on for the function app, or write api_key_env"
+                )
+        return self
+
+
+_DEFAULT_UPSTREAM = "<default>"
 
 ENVIRONMENT: Mapping[str, tuple[str, ...]] = {
-    "OPENAI_API_KEY": ("openai_api_key",),
     "TREFOIL_REQUEST_TIMEOUT_SECONDS": ("request_timeout_seconds",),
     "TREFOIL_SQLITE_PATH": ("sqlite_path",),
-    "TREFOIL_UPSTREAM_URL": ("upstream", "base_url"),
+    "TREFOIL_UPSTREAM_URL": ("upstreams", _DEFAULT_UPSTREAM, "base_url"),
 }
-"""The variables that are read, and the setting that each one gives."""
+"""The variables that an operator can set, and the setting that each one gives."""
 
-_SECTIONS = ("upstream", "limits", "apps")
+_PLATFORM: Mapping[str, tuple[str, ...]] = {
+    "IDENTITY_ENDPOINT": ("identity_endpoint",),
+    "IDENTITY_HEADER": ("identity_header",),
+}
+"""The variables that Azure sets where a managed identity is switched on."""
+
+_SECTIONS = ("upstreams", "models", "route", "retry", "limits", "apps", "cors")
+_TABLES_OF_SECTIONS = ("upstreams", "models")
+_SECRETS = ("api_key", "key", "token", "secret", "password")
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -100,7 +188,61 @@ def _read(file: Path) -> dict[str, Any]:
     for name, section in values.items():
         if name not in _SECTIONS or not isinstance(section, dict):
             raise ConfigurationError(f"{file}: '{name}' is none of its sections, which are {', '.join(_SECTIONS)}.")
+        for key, table in section.items() if name in _TABLES_OF_SECTIONS else ():
+            if not isinstance(table, dict):
+                raise ConfigurationError(f"{file}: {name}.{key} is no table: write [{name}.NAME] above its settings.")
     return values
+
+
+def _complete_upstreams(values: dict[str, Any], file: Path) -> str:
+    """Put in what the file leaves out of its upstreams: the only one, their kinds, which one is the default."""
+    upstreams: dict[str, dict[str, Any]] = values.setdefault("upstreams", {}) or {"openai": {}}
+    values["upstreams"] = upstreams
+    for name, upstream in upstreams.items():
+        _refuse_secrets(f"{file}: upstreams.{name}", upstream)
+        if name in KINDS:
+            upstream.setdefault("kind", name)
+        if upstream.get("kind") not in KINDS:
+            raise ConfigurationError(f"{file}: upstreams.{name}.kind: write one of {', '.join(KINDS)}.")
+    route = values.setdefault("route", {})
+    if len(upstreams) == 1:
+        route.setdefault("default_upstream", next(iter(upstreams)))
+    default = route.get("default_upstream", "openai")
+    if not isinstance(default, str) or default not in upstreams:
+        raise ConfigurationError(f"{file}: route.default_upstream: write one of {', '.join(upstreams)}.")
+    return default
+
+
+def _refuse_secrets(place: str, upstream: Mapping[str, Any]) -> None:
+    for name in upstream:
+        if name in _SECRETS:
+            raise ConfigurationError(
+                f'{place}.{name}: a secret must not stand in this file: write api_key_env = "NAME_OF_A_VARIABLE", '
+                "and give the secret to that variable."
+            )
+
+
+def _keys(settings: Settings, environ: Mapping[str, str]) -> Mapping[str, SecretStr]:
+    variables = {name: upstream.key_variable for name, upstream in settings.upstreams.items()}
+    return {name: _key(name, variable, environ) for name, variable in variables.items() if variable}
+
+
+def _key(upstream: str, variable: str, environ: Mapping[str, str]) -> SecretStr:
+    key = environ.get(variable, "")
+    if not key:
+        raise ConfigurationError(f"{variable} is not set: give it the key to call the upstream '{upstream}' with.")
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        raise ConfigurationError(
+            f"{variable}: it holds a blank, a line break or a character that no key has: write the key alone."
+        )
+    return SecretStr(key)
+
+
+def _places(default_upstream: str) -> Mapping[str, tuple[str, ...]]:
+    return {
+        name: tuple(default_upstream if step == _DEFAULT_UPSTREAM else step for step in place)
+        for name, place in {**ENVIRONMENT, **_PLATFORM}.items()
+    }
 
 
 def _put(values: dict[str, Any], place: tuple[str, ...], value: str) -> None:
@@ -110,14 +252,27 @@ def _put(values: dict[str, Any], place: tuple[str, ...], value: str) -> None:
     values[name] = value
 
 
-def _explain(error: ValidationError, file: Path, environ: Mapping[str, str]) -> str:
-    problem = error.errors(include_url=False, include_input=False)[0]
-    place = tuple(str(step) for step in problem["loc"])
-    variables = [name for name, target in ENVIRONMENT.items() if target == place[: len(target)]]
-    if problem["type"] == "missing":
-        return f"{variables[0]} is not set: give it the OpenAI key that this service is to call with."
-    setting = next((name for name in variables if environ.get(name)), f"{file}: {'.'.join(place)}")
-    if problem["type"] == "extra_forbidden":
+@dataclass
+class _Mistake(Exception):
+    place: tuple[str, ...]
+    problem: ErrorDetails
+
+
+def _checked(model: type[_Model], values: Mapping[str, Any], place: tuple[str, ...]) -> _Model:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        raise _Mistake((*place, *map(str, problem["loc"])), problem) from None
+
+
+def _explain(mistake: _Mistake, file: Path, given: Mapping[tuple[str, ...], str]) -> str:
+    """The mistake in words, with the name of the variable, or of the place in `file`, that holds it."""
+    place, kind = mistake.place, mistake.problem["type"]
+    setting = given.get(place) or ": ".join([str(file), *([".".join(place)] if place else [])])
+    if kind == "extra_forbidden":
         return f"{setting}: there is no such setting."
-    reason = problem["msg"].removeprefix("Value error, ")
+    if kind == "missing":
+        return f"{setting}: it is missing."
+    reason = mistake.problem["msg"].removeprefix("Value error, ")
     return f"{setting}: {reason[:1].lower()}{reason[1:]}."

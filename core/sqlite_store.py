@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import cast
 
-from core.ports import Key, Value
+from core.ports import Key, StoreError, Value
 
 _BUSY_TIMEOUT_SECONDS = 10.0
 _SCHEMA = """
@@ -85,8 +85,8 @@ class SqliteStore:
         try:
             with self._lock, self._connect() as connection:
                 return connection.execute(statement, parameters).fetchall()
-        except sqlite3.OperationalError as error:
-            raise OSError(f"the store at {self._path} cannot be used: {error}") from error
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"the store at {self._path} cannot be used: {error}") from error
 
     def _connect(self) -> sqlite3.Connection:
         if self._connection is None:

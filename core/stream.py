@@ -7,7 +7,12 @@ from collections.abc import AsyncGenerator, Callable
 
 from core import errors
 
-_END_OF_EVENT = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+# Two line ends in a row, each in one of the three ways that the standard allows. Of a last \r it is not known yet
+# whether it is a whole one.
+_END_OF_EVENT = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?=[^\n]))")
+_LONGEST_END_OF_EVENT = 4
+_LONGEST_EVENT_BYTES = 32 * 1024 * 1024
+"""Of a longer event nothing is waited for: an image in base64 has a few MB."""
 
 
 class EventStream:
@@ -35,7 +40,7 @@ class EventStream:
         self._last_event = last_event
         self._on_end = on_end
         self._complete = last_event is None
-        self._held = b""
+        self._held = bytearray()
         self._first: bytes | None = None
         self._open = False
 
@@ -66,6 +71,9 @@ class EventStream:
             self._end("ok")
             raise
         except errors.UpstreamError as error:
+            if self._has_last_event:  # it broke after the end
+                self._end("ok")
+                raise StopAsyncIteration from None
             self._end(error.code or error.type)
             return errors.to_event(error)
 
@@ -73,6 +81,10 @@ class EventStream:
         """Let go of upstream, whose answer nobody reads any more. Closing twice, or after the end, does nothing."""
         self._end("client_left")
         await self._chunks.aclose()
+
+    @property
+    def _has_last_event(self) -> bool:
+        return self._complete and self._last_event is not None
 
     def _end(self, outcome: str) -> None:
         if self._open:
@@ -82,11 +94,11 @@ class EventStream:
     async def _whole_events(self) -> bytes:
         """The next bytes that end with an event's end."""
         async for chunk in self._chunks:
-            events, self._held = _split(self._held, chunk)
-            if events:
+            if events := self._take_whole(chunk):
                 self._note(events)
                 return events
-        rest, self._held = self._held, b""
+        rest = bytes(self._held)
+        self._held.clear()
         self._note(rest)
         if not self._complete:
             raise errors.UpstreamError("The model's answer was cut off before its end.", code="upstream_cut_off")
@@ -94,17 +106,23 @@ class EventStream:
             raise StopAsyncIteration
         return rest
 
+    def _take_whole(self, chunk: bytes) -> bytes:
+        """The whole events that `chunk` completes; what begins after them is held."""
+        held = self._held
+        if not held and chunk.endswith(b"\n\n"):
+            return chunk
+        # An event's end may lie across the two, but never wholly in what was held: that has been searched before.
+        seam = max(0, len(held) - _LONGEST_END_OF_EVENT + 1)
+        held += chunk
+        cut = 0
+        for end in _END_OF_EVENT.finditer(held, seam):
+            cut = end.end()
+        if len(held) - cut > _LONGEST_EVENT_BYTES:
+            raise errors.UpstreamError("The model's service sent an event without an end.", code="upstream_invalid")
+        events = bytes(memoryview(held)[:cut])
+        del held[:cut]
+        return events
+
     def _note(self, events: bytes) -> None:
         if not self._complete and self._last_event is not None:
             self._complete = self._last_event.search(events) is not None
-
-
-def _split(held: bytes, chunk: bytes) -> tuple[bytes, bytes]:
-    """`held` and `chunk` as whole events, and the beginning of one that is not whole yet."""
-    if not held and chunk.endswith(b"\n\n"):
-        return chunk, b""
-    joined, cut = held + chunk, 0
-    # An event's end may lie across the two, but never wholly in what was held.
-    for end in _END_OF_EVENT.finditer(joined, max(0, len(held) - 3)):
-        cut = end.end()
-    return joined[:cut], joined[cut:]

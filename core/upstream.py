@@ -1,180 +1,153 @@
-"""The call to the model's service: bytes out, bytes back. The only module that imports `openai`.
-
-The SDK brings its authentication, providers, connection pool and error classes; its typed resources and models are not
-used, because they cost more than all the rest of a request and would drop what they don't know.
-"""
+"""The call to the model's service: which targets are asked, how often, and what the client is told in the end."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
+import random
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
-import httpx2
-import openai
-
-from core import errors, logs, schemas
+from core import attempt, errors, logs, retry, route
+from core.attempt import Call, Failed
+from core.body_edit import with_model
 from core.endpoints import Endpoint
 from core.http import Request, Response
+from core.openai_client import Client
+from core.route import Target
 from core.settings import Settings
-from core.stream import EventStream
 
-_IDLE_CONNECTIONS = 100
 
-_REQUEST_HEADERS = ("accept", "openai-beta", "x-client-request-id")
-"""A client's headers that go up. Its credentials, organisation, cookies and address stay here."""
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a test replaces to be sure and quick."""
 
-_RESPONSE_HEADERS = (
-    "cache-control",
-    "content-disposition",
-    "content-type",
-    "openai-model",
-    "openai-processing-ms",
-    "openai-version",
-    "retry-after",
-    "retry-after-ms",
-    "x-request-id",
-    "x-should-retry",
-)
-"""Upstream's headers that come down. Its rate limits and organisation are the operator's affairs, framing ours."""
+    monotonic: Callable[[], float] = time.monotonic
+    unix_time: Callable[[], float] = time.time
+    random: Callable[[], float] = random.random
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
-_DEADLINE_RESERVE_SECONDS = 1.0
-"""Kept back from the platform's deadline, to say in that time that upstream was too slow."""
+
+@dataclass(slots=True)
+class _Tries:
+    """What there has been so far, for one request."""
+
+    count: int = 0
+    retries: int = 0
+    upstream: str = ""
+    """The last one asked."""
+
+    def headers(self) -> dict[str, str]:
+        return {"x-trefoil-target": self.upstream, "x-trefoil-attempts": str(self.count)}
 
 
 class Upstream:
-    """One shared client and connection pool, made when first used: by then the event loop that it belongs to runs."""
+    """The upstreams of one process, a client each, and which targets rest."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, surroundings: Surroundings | None = None) -> None:
         self._settings = settings
-        self._client: openai.AsyncOpenAI | None = None
+        self._around = surroundings or Surroundings()
+        self._routes = route.routes(settings)
+        self._rests = route.Rests(settings.route.rest_seconds, self._around.monotonic)
+        self._clients = {name: Client(settings, name) for name in settings.upstreams}
 
     async def send(
-        self, endpoint: Endpoint, request: Request, *, stream: bool, on_end: Callable[[str], None]
+        self,
+        endpoint: Endpoint,
+        request: Request,
+        *,
+        stream: bool,
+        on_end: Callable[[str], None],
+        model: str | None = None,
     ) -> Response:
-        """Upstream's answer to `request`: whole, or, where `stream` was asked for and given, from its first event on.
+        """Upstream's answer to `request`: whole, or, where `stream` allows it and upstream gives it, from its first
+        event on. An error status is an answer like any other. The answer, and each error below, says in its headers
+        which upstream it is from and how many attempts there were.
 
-        An error status is an answer like any other. `on_end` is told how a stream ended.
+        Args:
+            on_end: told how a stream ended.
+            model: the one that the request names, an alias or not; None where it names none.
 
         Raises:
             UpstreamError: no usable answer came; UpstreamTimeout if none came in time, UpstreamAuthFailed if upstream
                 refused the operator's credential.
+            InvalidRequest: the client's path or query can be no URL.
         """
-        with _translated_errors():
-            async with asyncio.timeout(_seconds_until(request.first_byte_deadline, request.deadline)):
-                answer = await self._call(request)
-                if stream and answer.is_success and _media_type(answer) == "text/event-stream":
-                    events = EventStream(_chunks(answer, request), last_event=endpoint.last_event, on_end=on_end)
-                    await events.start()
-                    return Response(answer.status_code, _kept_headers(answer, request), events)
-                async with contextlib.aclosing(answer):
-                    body = await answer.aread()
-        return _whole_answer(answer, request, body)
+        tries, call = _Tries(), Call(endpoint, request, stream, on_end)
+        try:
+            async with asyncio.timeout(_left_seconds(request)):
+                answer = await self._ask_targets(call, model, tries)
+        except TimeoutError:
+            answer = errors.UpstreamTimeout("The model's service did not answer in time.")
+        if isinstance(answer, Response):
+            return Response(answer.status, {**answer.headers, **tries.headers()}, answer.body)
+        answer.headers.update(tries.headers())
+        raise answer
 
     async def close(self) -> None:
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
+        for client in self._clients.values():
+            await client.close()
 
-    async def _call(self, request: Request) -> httpx2.Response:
-        headers = {name: request.headers[name] for name in _REQUEST_HEADERS if name in request.headers}
-        # What is not compressed can be passed on as it comes.
-        headers["accept-encoding"] = "identity"
-        options: openai._types.RequestOptions = {"headers": headers}
-        path = request.path.removeprefix("/v1") + (f"?{request.query}" if request.query else "")
-        client = self._connect()
-        try:
-            if request.method == "GET":
-                return await client.get(path, cast_to=httpx2.Response, options=options, stream=True)
-            headers["content-type"] = "application/json"
-            return await client.post(path, content=request.body, cast_to=httpx2.Response, options=options, stream=True)
-        except openai.APIStatusError as error:
-            return error.response
+    async def _ask_targets(self, call: Call, model: str | None, tries: _Tries) -> Response | errors.UpstreamError:
+        """One target after the other until one answers. The last one's failure is the answer if none does."""
+        targets = self._routes.get(model or "") or (Target(self._settings.route.default_upstream, model),)
+        ordered = route.order(targets, self._rests, self._around.random)
+        for place, target in enumerate(ordered, start=1):
+            has_others = len(ordered) > 1
+            if has_others:
+                self._rests.began(target)
+            result = await self._ask(target, call, model, tries)
+            if has_others:
+                self._rests.ended(target, failed=isinstance(result, Failed))
+            if isinstance(result, Response):
+                return result
+            if place == len(ordered) or not (call.endpoint.repeatable or result.failure.surely_not_taken):
+                return result.answer
+        raise AssertionError("a route has a target")
 
-    def _connect(self) -> openai.AsyncOpenAI:
-        if self._client is None:
-            upstream = self._settings.upstream
-            self._client = openai.AsyncOpenAI(
-                api_key=self._settings.openai_api_key.get_secret_value(),
-                base_url=upstream.base_url,
-                # Retries are this service's own to decide, which knows the deadline: two loops would multiply.
-                max_retries=0,
-                timeout=httpx2.Timeout(upstream.silence_timeout_seconds, connect=upstream.connect_timeout_seconds),
-                http_client=openai.DefaultAsyncHttpxClient(
-                    limits=httpx2.Limits(max_connections=None, max_keepalive_connections=_IDLE_CONNECTIONS),
-                    # A redirect would carry a prompt to a place that nobody configured.
-                    follow_redirects=False,
-                ),
+    async def _ask(self, target: Target, call: Call, model: str | None, tries: _Tries) -> Response | Failed:
+        """One target, again and again as long as that may help."""
+        body = call.request.body
+        if target.model is not None and target.model != model:
+            body = with_model(body, call.request.headers.get("content-type", ""), target.model)
+        tries.upstream = target.upstream
+        while True:
+            tries.count += 1
+            result = await attempt.ask(self._clients[target.upstream], call, body=body, model=target.model)
+            if isinstance(result, Response):
+                return result
+            self._log(target, call, tries, result)
+            wait = retry.wait_seconds(
+                result.failure,
+                self._settings.retry,
+                retries=tries.retries,
+                left_seconds=_left_seconds(call.request),
+                repeatable=call.endpoint.repeatable,
+                unix_time=self._around.unix_time(),
+                random=self._around.random(),
             )
-        return self._client
+            if wait is None:
+                return result
+            tries.retries += 1
+            await self._around.sleep(wait)
+
+    def _log(self, target: Target, call: Call, tries: _Tries, result: Failed) -> None:
+        fields: dict[str, object] = {}
+        if result.failure.cause is retry.Cause.DENIED:
+            variable = self._settings.upstreams[target.upstream].key_variable
+            fields["advice"] = f"check {variable or 'the credentials of this upstream'}"
+        logs.write(
+            logging.ERROR if result.failure.status != 429 else logging.WARNING,
+            "upstream_attempt_failed",
+            request_id=call.request.id,
+            upstream=target.upstream,
+            attempt=tries.count,
+            cause=result.failure.cause.name.lower(),
+            reason=result.reason,
+            **fields,
+        )
 
 
-async def _chunks(answer: httpx2.Response, request: Request) -> AsyncGenerator[bytes, None]:
-    with _translated_errors():
-        async with contextlib.aclosing(answer):
-            chunks = answer.aiter_bytes()
-            while True:
-                async with asyncio.timeout(_seconds_until(request.deadline)):
-                    chunk = await anext(chunks, None)
-                if chunk is None:
-                    return
-                yield chunk
-
-
-def _whole_answer(answer: httpx2.Response, request: Request, body: bytes) -> Response:
-    status = answer.status_code
-    if status in (401, 403):
-        logs.write(logging.ERROR, "upstream_auth_failed", status=status, advice="check OPENAI_API_KEY")
-        raise errors.UpstreamAuthFailed("This service's own access to the model was refused: its operator can mend it.")
-    if _media_type(answer) == "application/json" and schemas.is_object(body) and not answer.is_redirect:
-        return Response(status, _kept_headers(answer, request), body)
-    refusal = errors.UpstreamError("The model's service sent an unreadable answer.", code="upstream_invalid")
-    if answer.is_error:
-        # A proxy's page, say. Its status still tells the client whether to try again.
-        refusal.status = status
-        refusal.headers.update({name: answer.headers[name] for name in ("retry-after",) if name in answer.headers})
-    raise refusal
-
-
-def _kept_headers(answer: httpx2.Response, request: Request) -> dict[str, str]:
-    kept = {name: answer.headers[name] for name in _RESPONSE_HEADERS if name in answer.headers}
-    return {"x-request-id": request.id, **kept}
-
-
-def _media_type(answer: httpx2.Response) -> str:
-    return str(answer.headers.get("content-type", "")).partition(";")[0].strip().lower()
-
-
-def _seconds_until(*deadlines: float | None) -> float | None:
-    """How long there is until the first of these, less the reserve; None if there is none."""
-    set_deadlines = [deadline for deadline in deadlines if deadline is not None]
-    if not set_deadlines:
-        return None
-    return max(0.0, min(set_deadlines) - _DEADLINE_RESERVE_SECONDS - time.monotonic())
-
-
-def _root_cause(error: BaseException) -> str:
-    """The kind of failure at the bottom. Texts stay out, but for the system's own: others may quote a header."""
-    while cause := error.__cause__ or error.__context__:
-        error = cause
-    reason = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
-    return type(error).__name__ + reason
-
-
-@contextlib.contextmanager
-def _translated_errors() -> Iterator[None]:
-    """The SDK's and its HTTP client's failures as ours. Their own messages may quote addresses, so they stay here."""
-    try:
-        yield
-    except (openai.APITimeoutError, httpx2.TimeoutException, TimeoutError):
-        raise errors.UpstreamTimeout("The model's service did not answer in time.") from None
-    except openai.APIConnectionError as error:
-        logs.write(logging.ERROR, "upstream_unreachable", cause=_root_cause(error))
-        raise errors.UpstreamError("The model's service cannot be reached.", code="upstream_unreachable") from None
-    except httpx2.InvalidURL:
-        raise errors.InvalidRequest("The URL of this request is not valid.") from None
-    except httpx2.HTTPError as error:
-        logs.write(logging.ERROR, "upstream_cut_off", cause=_root_cause(error))
-        raise errors.UpstreamError("The model's service broke off its answer.", code="upstream_cut_off") from None
+def _left_seconds(request: Request) -> float | None:
+    return attempt.left_seconds(request.first_byte_deadline, request.deadline)

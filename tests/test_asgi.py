@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from core import errors
 from core.asgi import AsgiApplication
 from core.http import Request, Response
 
@@ -30,6 +31,9 @@ class FakeGateway:
 
     def __init__(self, handle: Handler) -> None:
         self.handle = handle
+
+    def refuse(self, request: Request, error: errors.TrefoilError) -> Response:
+        return errors.to_response(error, request.id)
 
 
 class Client:
@@ -104,10 +108,13 @@ async def test_a_body_is_refused_as_soon_as_it_is_too_long() -> None:
     async def handle(request: Request) -> Response:
         raise AssertionError("not to be called")
 
-    client = Client(b"123456", b"789012", b"and so on")
-    await _application(handle)(dict(_SCOPE), client.receive, client.send)
-    assert client.sent[0]["status"] == 413
-    assert b"10 bytes" in client.sent[1]["body"]
+    sizes = [[], [(b"content-length", b"11")]]
+    for headers, parts in zip(sizes, [(b"123456", b"789012", b"and so on"), ()], strict=True):
+        client = Client(*parts)
+        await _application(handle)({**_SCOPE, "headers": headers}, client.receive, client.send)
+        assert client.sent[0]["status"] == 413
+        assert (b"connection", b"close") in client.sent[0]["headers"]
+        assert b"10 bytes" in client.sent[1]["body"]
 
 
 async def test_a_client_that_leaves_while_it_sends_is_not_answered() -> None:

@@ -19,7 +19,7 @@ from core import endpoints, errors
     ],
 )
 def test_found(method: str, path: str, name: str) -> None:
-    assert endpoints.find(method, path).name == name
+    assert endpoints.find(method, path).endpoint.name == name
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,8 @@ def test_found(method: str, path: str, name: str) -> None:
         "/v1/models/..%2Ffiles",
         "/v1/models/a%2F..%2F..%2Ffiles",
         "/v1/models/a/b",
+        "/v1/fine_tuning/jobs",
+        "/v1/responses/a/nope",
         "/V1/models",
     ],
 )
@@ -47,8 +49,8 @@ def test_unknown(path: str) -> None:
 
 def test_a_wrong_method_is_told_the_right_one() -> None:
     with pytest.raises(errors.MethodNotAllowed) as caught:
-        endpoints.find("GET", "/v1/chat/completions")
-    assert caught.value.headers["allow"] == "POST"
+        endpoints.find("PUT", "/v1/chat/completions")
+    assert caught.value.headers["allow"] == "GET, POST"
 
 
 def test_a_base_url_without_v1_is_explained() -> None:

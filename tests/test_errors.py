@@ -15,6 +15,7 @@ from core.errors import TrefoilError
 _ARGUMENTS: dict[type[TrefoilError], dict[str, object]] = {
     errors.BodyTooLarge: {"limit_bytes": 10},
     errors.MethodNotAllowed: {"message": "no", "allow": "GET"},
+    errors.IdempotencyKeyReused: {},
     errors.InternalError: {},
     errors.StoreUnavailable: {},
 }

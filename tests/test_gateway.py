@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from core import app_keys
 from core.admin import Admin
 from core.gateway import Gateway
 from core.http import Request, Response
@@ -25,6 +26,7 @@ pytestmark = pytest.mark.anyio
 
 _OPERATORS_KEY = "sk-operators-own-key"
 _JSON = "content-type: application/json"
+_FIRST_TRY = {"x-trefoil-target": "openai", "x-trefoil-attempts": "1"}
 _SSE = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 _BODY = b'{ "model":"gpt-4o",\t"messages":[{"role":"user","content":"na\xc3\xafve"}], "brand_new": 1.0 }'
 
@@ -59,7 +61,9 @@ async def _setup(tmp_path: Path, script: Script, **environ: str) -> AsyncIterato
 def _config(tmp_path: Path) -> Path:
     file = tmp_path / "trefoil.toml"
     file.write_text(
-        "[upstream]\nconnect_timeout_seconds = 2\nsilence_timeout_seconds = 1\n[limits]\nbody_bytes = 1000\n"
+        "[upstreams.openai]\nconnect_timeout_seconds = 2\nsilence_timeout_seconds = 1\n"
+        "[retry]\nfirst_wait_seconds = 0\n"
+        "[limits]\nbody_bytes = 1000\n"
     )
     return file
 
@@ -78,7 +82,7 @@ async def test_the_body_goes_up_and_comes_down_byte_for_byte(tmp_path: Path) -> 
         response = await setup.call(headers={"x-client-request-id": "mine", "openai-beta": "assistants=v2"})
         (exchange,) = setup.upstream.exchanges
     assert (response.status, response.body) == (200, answer)
-    assert response.headers == {"content-type": "application/json", "x-request-id": "req_theirs"}
+    assert response.headers == {"content-type": "application/json", "x-request-id": "req_theirs", **_FIRST_TRY}
     assert exchange.head.startswith(b"POST /v1/chat/completions HTTP/1.1\r\n")
     assert exchange.body == _BODY
     assert exchange.header("authorization") == f"Bearer {_OPERATORS_KEY}"
@@ -107,6 +111,7 @@ async def test_the_operator_s_own_affairs_do_not_come_down(tmp_path: Path) -> No
         "openai-processing-ms": "12",
         "openai-version": "2020-10-01",
         "x-request-id": "req_ours",
+        **_FIRST_TRY,
     }
 
 
@@ -137,7 +142,7 @@ async def test_an_error_of_upstream_comes_down_unchanged(tmp_path: Path, status:
         for stream in (b"false", b"true"):
             response = await setup.call(body=_BODY[:-1] + b', "stream": ' + stream + b"}")
             assert (response.status, response.body) == (int(status[:3]), body)
-            assert response.headers == dict(header.split(": ") for header in headers)
+            assert response.headers == dict(header.split(": ") for header in headers) | _FIRST_TRY
 
 
 @pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden"])
@@ -349,7 +354,7 @@ async def test_a_url_that_no_client_library_takes(tmp_path: Path) -> None:
 
 async def test_the_log_says_who_and_how_but_not_what(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "trefoil")
-    async with _setup(tmp_path, plain("200 OK", b'{"answer": "geheim"}', _JSON)) as setup:
+    async with _setup(tmp_path, plain("200 OK", b'{"answer": "geheim"}', _JSON, "x-request-id: req_theirs")) as setup:
         await setup.call()
         assert setup.app_key not in caplog.text
     (record,) = caplog.records
@@ -359,12 +364,33 @@ async def test_the_log_says_who_and_how_but_not_what(tmp_path: Path, caplog: pyt
         "severity": "INFO",
         "event": "request",
         "request_id": "req_ours",
+        "upstream_request_id": "req_theirs",
         "app": "web-shop",
+        "method": "POST",
+        "path": None,
         "endpoint": "chat.completions.create",
         "model": "gpt-4o",
         "status": 200,
         "outcome": "ok",
     }
+
+
+async def test_an_alias_is_answered_by_its_target(tmp_path: Path) -> None:
+    file = tmp_path / "alias.toml"
+    file.write_text('[models."gpt-4o"]\ntargets = [{ upstream = "openai", model = "gpt-5" }]\n')
+    async with _setup(tmp_path, plain("200 OK", b"{}", _JSON), TREFOIL_CONFIG=str(file)) as setup:
+        response = await setup.call()
+        (exchange,) = setup.upstream.exchanges
+    assert exchange.body == _BODY.replace(b'"gpt-4o"', b'"gpt-5"')
+    assert response.headers.items() >= _FIRST_TRY.items()
+
+
+async def test_a_store_that_cannot_be_reached_is_a_503(tmp_path: Path) -> None:
+    gateway = Gateway(Settings.load({"OPENAI_API_KEY": _OPERATORS_KEY}), SqliteStore(tmp_path))
+    headers = {"authorization": f"Bearer {app_keys.generate()}"}
+    response = await gateway.handle(Request("GET", "/v1/models", headers=headers))
+    assert (response.status, _error(response)["code"]) == (503, "store_unavailable")
+    assert response.headers["retry-after"] == "1"
 
 
 async def test_a_bug_is_a_500_that_says_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

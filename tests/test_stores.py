@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.ports import Key
+from core.ports import Key, StoreError
 from core.sqlite_store import SqliteStore
 from manual_clock import ManualClock
 from store_contract import check_store
@@ -28,7 +28,7 @@ async def test_sqlite_keeps_the_contract(tmp_path: Path) -> None:
 @pytest.mark.anyio
 async def test_sqlite_says_when_its_file_cannot_be_used(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path)
-    with pytest.raises(OSError, match="cannot be used"):
+    with pytest.raises(StoreError, match="cannot be used"):
         await store.get(Key("a", "b"))
 
 

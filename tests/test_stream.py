@@ -12,7 +12,7 @@ from core.stream import EventStream
 
 pytestmark = pytest.mark.anyio
 
-_CHAT = endpoints.find("POST", "/v1/chat/completions").last_event
+_CHAT = endpoints.find("POST", "/v1/chat/completions").endpoint.last_event
 Ends = list[str]
 _EVENTS = (
     'data: {"choices":[{"delta":{"content":"naïve 漢字 🍀"}}]}\n\n'.encode(),
@@ -58,10 +58,10 @@ async def test_each_event_goes_out_as_it_comes() -> None:
     assert upstream.closed
 
 
-@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"], ids=repr)
+@pytest.mark.parametrize("line_ends", [(b"\n", b"\n"), (b"\r\n", b"\r\n"), (b"\r", b"\r"), (b"\n", b"\r\n")], ids=repr)
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 1000])
-async def test_however_it_is_cut_all_bytes_arrive_in_whole_events(size: int, line_end: bytes) -> None:
-    events = [event.replace(b"\n", line_end) for event in _EVENTS]
+async def test_however_it_is_cut_all_bytes_arrive_in_whole_events(size: int, line_ends: tuple[bytes, bytes]) -> None:
+    events = [event[:-1].replace(b"\n", line_ends[0]) + line_ends[1] for event in _EVENTS]
     sent = b"".join(events)
     ends = Ends()
     received = await _received(Upstream([sent[at : at + size] for at in range(0, len(sent), size)]), ends)
@@ -107,6 +107,27 @@ async def test_upstreams_own_error_event_is_passed_on_alone() -> None:
     event, ends = b'data: {"error": {"message": "overloaded"}}\n\n', Ends()
     assert await _received(Upstream([_EVENTS[0], event]), ends) == [_EVENTS[0], event]
     assert ends == ["ok"]
+
+
+async def test_a_break_after_the_end_is_none() -> None:
+    ends = Ends()
+    assert await _received(Upstream(_EVENTS, errors.UpstreamError("reset")), ends) == list(_EVENTS)
+    assert ends == ["ok"]
+
+
+async def test_a_large_event_in_small_chunks_is_not_copied_for_each() -> None:
+    """Sixteen megabytes in 4 KB chunks: copied each time, that would be 32 gigabytes, and take half a minute."""
+    chunk, ends = b"x" * 4096, Ends()
+    received = await _received(Upstream([b"data: ", *[chunk] * 4096, b"\n\n", _EVENTS[-1]]), ends)
+    assert [len(events) for events in received] == [6 + 16 * 1024 * 1024 + 2, len(_EVENTS[-1])]
+    assert ends == ["ok"]
+
+
+async def test_an_event_without_an_end_is_given_up() -> None:
+    ends = Ends()
+    received = await _received(Upstream([_EVENTS[0], *[b"x" * 2**20] * 40]), ends)
+    assert [received[0], b"upstream_invalid" in received[1]] == [_EVENTS[0], True]
+    assert ends == ["upstream_invalid"]
 
 
 async def test_a_missing_last_line_end_is_forgiven() -> None:

@@ -1,0 +1,216 @@
+"""One attempt at one upstream: bytes out, bytes back, and what it means if none come."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+
+import httpx2
+import openai
+from pydantic_core import from_json
+
+from core import errors, logs, schemas
+from core.body_edit import is_form
+from core.endpoints import Endpoint
+from core.http import Request, Response
+from core.openai_client import Client
+from core.retry import Cause, Failure, is_transient
+from core.stream import EventStream
+
+_REQUEST_HEADERS = ("accept", "openai-beta", "x-client-request-id")
+"""A client's headers that go up. Its credentials, organisation, cookies and address stay here."""
+
+_RESPONSE_HEADERS = (
+    "cache-control",
+    "content-disposition",
+    "content-type",
+    "openai-model",
+    "openai-processing-ms",
+    "openai-version",
+    "retry-after",
+    "retry-after-ms",
+    "x-request-id",
+    "x-should-retry",
+)
+"""Upstream's headers that come down. Its rate limits and organisation are the operator's affairs, framing ours."""
+
+_DEADLINE_RESERVE_SECONDS = 1.0
+"""Kept back from the platform's deadline, to say in that time that upstream was too slow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What is asked: the same at every upstream but for the model's name."""
+
+    endpoint: Endpoint
+    request: Request
+    stream: bool
+    """Whether a stream of events may be passed on as one."""
+    on_end: Callable[[str], None]
+    """Told how a stream ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An attempt that may be made again, there or elsewhere."""
+
+    failure: Failure
+    answer: Response | errors.UpstreamError
+    """What the client is told if no other attempt succeeds."""
+    reason: str
+    """For the log."""
+
+
+async def ask(client: Client, call: Call, *, body: bytes, model: str | None) -> Response | Failed:
+    """Upstream's answer, whole, or, where a stream was asked for and given, from its first event on. An error that is
+    the client's own is an answer like any other.
+
+    Raises:
+        InvalidRequest: the client's path or query can be no URL.
+    """
+    request = call.request
+    path = request.path.removeprefix("/v1")
+    try:
+        answer = await client.send(
+            request.method, path, request.query, headers=_sent_headers(request), body=body, model=model
+        )
+        if call.stream and answer.is_success and _media_type(answer) == "text/event-stream":
+            events = EventStream(_chunks(answer, request), last_event=call.endpoint.last_event, on_end=call.on_end)
+            await events.start()
+            return Response(answer.status_code, _kept_headers(answer, request), events)
+        async with contextlib.aclosing(answer):
+            content = await answer.aread()
+    except (openai.OpenAIError, httpx2.HTTPError, errors.UpstreamError) as error:
+        return _failed(error)
+    except httpx2.InvalidURL:
+        raise errors.InvalidRequest("The URL of this request is not valid.") from None
+    return _whole_answer(answer, call, content)
+
+
+def left_seconds(*deadlines: float | None) -> float | None:
+    """How long there is until the first of these, less the reserve; None if there is none."""
+    set_deadlines = [deadline for deadline in deadlines if deadline is not None]
+    if not set_deadlines:
+        return None
+    return max(0.0, min(set_deadlines) - _DEADLINE_RESERVE_SECONDS - time.monotonic())
+
+
+def _sent_headers(request: Request) -> dict[str, str]:
+    headers = {name: request.headers[name] for name in _REQUEST_HEADERS if name in request.headers}
+    content_type = request.headers.get("content-type", "")
+    # Any other body is JSON, whatever the client called it.
+    return {**headers, "content-type": content_type} if is_form(content_type) else headers
+
+
+async def _chunks(answer: httpx2.Response, request: Request) -> AsyncGenerator[bytes, None]:
+    try:
+        async with contextlib.aclosing(answer):
+            chunks = answer.aiter_bytes()
+            while True:
+                async with asyncio.timeout(left_seconds(request.deadline)):
+                    chunk = await anext(chunks, None)
+                if chunk is None:
+                    return
+                yield chunk
+    except TimeoutError:
+        raise _too_slow() from None
+    except httpx2.HTTPError as error:
+        failed = _failed(error)
+        logs.write(logging.ERROR, "upstream_cut_off", request_id=request.id, reason=failed.reason)
+        assert isinstance(failed.answer, errors.UpstreamError)
+        raise failed.answer from None
+
+
+def _whole_answer(answer: httpx2.Response, call: Call, content: bytes) -> Response | Failed:
+    status, headers = answer.status_code, answer.headers
+    if status in (401, 403):
+        return Failed(Failure(Cause.DENIED, status), _denied(), f"HTTP {status}")
+    if _is_readable(answer, call.endpoint, content):
+        response = Response(status, _kept_headers(answer, call.request), content)
+        if not _is_failure(answer):
+            return response
+        code = _error_code(content) if status == 429 else None
+        return Failed(Failure(Cause.STATUS, status, headers, code), response, f"HTTP {status}")
+    refusal = errors.UpstreamError("The model's service sent an unreadable answer.", code="upstream_invalid")
+    if answer.is_error:
+        # A proxy's page, say. Its status still tells the client whether to try again.
+        refusal.status = status
+        refusal.headers.update({name: headers[name] for name in ("retry-after",) if name in headers})
+    cause = Cause.STATUS if is_transient(status) else Cause.BROKEN
+    return Failed(Failure(cause, status, headers), refusal, f"HTTP {status}, unreadable")
+
+
+def _is_readable(answer: httpx2.Response, endpoint: Endpoint, content: bytes) -> bool:
+    if answer.is_redirect:
+        return False
+    if answer.is_success and not endpoint.answers_json:
+        return True
+    return _media_type(answer) == "application/json" and schemas.is_object(content)
+
+
+def _is_failure(answer: httpx2.Response) -> bool:
+    """Whether an error is upstream's, not the client's."""
+    invited = answer.is_error and answer.headers.get("x-should-retry") == "true"
+    return invited or answer.is_server_error or answer.status_code in (408, 429)
+
+
+def _error_code(content: bytes) -> str | None:
+    error = from_json(content).get("error")
+    code = error.get("code") if isinstance(error, dict) else None
+    return code if isinstance(code, str) else None
+
+
+def _kept_headers(answer: httpx2.Response, request: Request) -> dict[str, str]:
+    kept = {name: answer.headers[name] for name in _RESPONSE_HEADERS if name in answer.headers}
+    return {"x-request-id": request.id, **kept}
+
+
+def _media_type(answer: httpx2.Response) -> str:
+    return str(answer.headers.get("content-type", "")).partition(";")[0].strip().lower()
+
+
+def _failed(error: openai.OpenAIError | httpx2.HTTPError | errors.UpstreamError) -> Failed:
+    """The SDK's and its HTTP client's failures as ours. Their own messages may quote addresses, so they stay here."""
+    reason = _root_cause(error)
+    if isinstance(error, errors.UpstreamError):
+        return Failed(Failure(_cause_of_ours(error)), error, reason)
+    before_the_answer = isinstance(error, openai.APIConnectionError)
+    root = error.__cause__ if before_the_answer and error.__cause__ is not None else error
+    if isinstance(root, (httpx2.ConnectTimeout, httpx2.PoolTimeout)):
+        return Failed(Failure(Cause.UNREACHABLE), _too_slow(), reason)
+    if isinstance(root, (httpx2.TimeoutException, openai.APITimeoutError)):
+        return Failed(Failure(Cause.SILENT), _too_slow(), reason)
+    if before_the_answer:
+        refused = isinstance(root, (httpx2.ConnectError, httpx2.ProxyError, httpx2.UnsupportedProtocol))
+        unreachable = errors.UpstreamError("The model's service cannot be reached.", code="upstream_unreachable")
+        return Failed(Failure(Cause.UNREACHABLE if refused else Cause.DROPPED), unreachable, reason)
+    if isinstance(root, openai.OpenAIError):
+        return Failed(Failure(Cause.DENIED), _denied(), reason)
+    cut_off = errors.UpstreamError("The model's service broke off its answer.", code="upstream_cut_off")
+    return Failed(Failure(Cause.BROKEN), cut_off, reason)
+
+
+def _cause_of_ours(error: errors.UpstreamError) -> Cause:
+    if isinstance(error, errors.UpstreamAuthFailed):
+        return Cause.DENIED
+    return Cause.SILENT if isinstance(error, errors.UpstreamTimeout) else Cause.BROKEN
+
+
+def _too_slow() -> errors.UpstreamTimeout:
+    return errors.UpstreamTimeout("The model's service did not answer in time.")
+
+
+def _denied() -> errors.UpstreamAuthFailed:
+    return errors.UpstreamAuthFailed("This service's own access to the model was refused: its operator can mend it.")
+
+
+def _root_cause(error: BaseException) -> str:
+    """The kind of failure at the bottom. Texts stay out, but for the system's own: others may quote a header."""
+    while cause := error.__cause__ or error.__context__:
+        error = cause
+    reason = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
+    return type(error).__name__ + reason

@@ -1,0 +1,46 @@
+"""A request's body, as far as the gateway must understand it: JSON, a form, or none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core import errors, forms, references, schemas
+from core.endpoints import Endpoint
+from core.http import Request
+from core.references import Reference
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What was read of it."""
+
+    call: schemas.Call
+    references: tuple[Reference, ...] = ()
+    """The stored objects that it refers to."""
+
+
+_EMPTY = Body(schemas.Call())
+
+
+def read(endpoint: Endpoint, request: Request, *, limit_bytes: int) -> Body:
+    """What `request` says in its body.
+
+    Raises:
+        InvalidRequest: the body is too large, compressed, of the wrong kind, or not what the endpoint takes.
+    """
+    if len(request.body) > limit_bytes:
+        raise errors.BodyTooLarge(limit_bytes)
+    if endpoint.json is None and not endpoint.form:
+        return _EMPTY
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity":
+        raise errors.UnsupportedBody("A compressed request body is not supported: send it without Content-Encoding.")
+    content_type = request.headers.get("content-type", "")
+    if endpoint.form and content_type.strip().lower().startswith(forms.MEDIA_TYPE):
+        fields = forms.read_fields(request.body, content_type)
+        return Body(schemas.parse_fields(fields), tuple(references.in_form(fields)))
+    if endpoint.json is None:
+        raise errors.UnsupportedBody(f"This endpoint takes a form: send the request as {forms.MEDIA_TYPE}.")
+    if not request.body and endpoint.json is schemas.Call:
+        return _EMPTY  # every field of it is optional
+    return Body(schemas.parse(endpoint.json, request.body), tuple(references.in_json(request.body)))

@@ -1,0 +1,193 @@
+"""Idempotency-Key: who repeats a request under the same key gets the first answer again, which was paid for once.
+
+https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import Any
+
+from core import errors, forms, logs
+from core.endpoints import FAILED_STREAM
+from core.http import Request, Response, Stream
+from core.ports import App, Key, Store, StoreError
+
+HEADER = "idempotency-key"
+REPLAYED = {"idempotent-replayed": "true"}
+
+_LONGEST_KEY = 255
+_KEPT_SECONDS = 86_400
+_LONGEST_WORK_SECONDS = 900
+"""So long a key stays taken by a request whose process died."""
+_PART_BYTES = 180 * 1024
+"""What of an answer goes into one item: in base64 and JSON that is within 400 KB, the least of the stores' limits."""
+_LAST_EVENT_BYTES = 4096
+_LONGEST_ANSWER_BYTES = 8 * 1024 * 1024
+"""A longer answer is not kept: its repetition is a new request."""
+
+Work = Callable[[], Awaitable[Response]]
+
+
+class Idempotency:
+    """The first answers of the last day, by app and key."""
+
+    def __init__(self, store: Store, *, clock: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def once(self, app: App, request: Request, work: Work) -> Response:
+        """What `work` answers, or what it answered the first time.
+
+        Only successes are kept: after an error the same key may be tried again.
+
+        Raises:
+            InvalidRequest: the key is too long, or came with another request before (422).
+            Conflict: the first request is still at work.
+        """
+        name = request.headers.get(HEADER)
+        if not name or request.method != "POST":
+            return await work()
+        if len(name) > _LONGEST_KEY:
+            raise errors.InvalidRequest(f"The Idempotency-Key is longer than {_LONGEST_KEY} characters.")
+        claim = _Claim(self._store, app, name, _fingerprint(request), self._clock)
+        if not await claim.take():
+            return await claim.replay()
+        return await claim.fulfil(work)
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """A key of an app's, for one request."""
+
+    store: Store
+    app: App
+    name: str
+    fingerprint: str
+    clock: Callable[[], float]
+
+    async def take(self) -> bool:
+        """Whether the key was free."""
+        return await self.store.put(
+            self._key(),
+            {"fingerprint": self.fingerprint, "parts": None},
+            if_absent=True,
+            expires_at=int(self.clock()) + _LONGEST_WORK_SECONDS,
+        )
+
+    async def replay(self) -> Response:
+        record = await self.store.get(self._key())
+        if record is None:  # given back in this moment
+            raise errors.Conflict("The first request with this Idempotency-Key has just failed. Please try again.")
+        if record["fingerprint"] != self.fingerprint:
+            raise errors.IdempotencyKeyReused()
+        if record["parts"] is None:
+            raise errors.Conflict("The first request with this Idempotency-Key is still being answered.")
+        parts = [await self.store.get(self._key(number)) for number in range(record["parts"])]
+        body = b"".join(base64.b64decode(part["body"]) for part in parts if part is not None)
+        return Response(record["status"], {**record["headers"], **REPLAYED}, body)
+
+    async def fulfil(self, work: Work) -> Response:
+        """Do the work and keep its answer; where it fails, give the key back."""
+        try:
+            response = await work()
+        except BaseException:
+            await self.give_back()
+            raise
+        if response.status >= HTTPStatus.BAD_REQUEST:
+            await self.give_back()
+        elif isinstance(response.body, bytes):
+            await self.keep(response, response.body)
+        else:
+            return replace(response, body=_KeptStream(self, response, response.body))
+        return response
+
+    async def keep(self, response: Response, body: bytes) -> None:
+        """Keep a whole answer for a day. Where that fails, the client has its answer all the same."""
+        try:
+            if len(body) > _LONGEST_ANSWER_BYTES:
+                await self.give_back()
+            else:
+                await self._write(response, body)
+        except StoreError as error:
+            logs.write(logging.ERROR, "answer_not_kept", app=self.app.id, error=str(error))
+
+    async def _write(self, response: Response, body: bytes) -> None:
+        """The parts before the record that says that they are there."""
+        expires_at = int(self.clock()) + _KEPT_SECONDS
+        parts = [body[at : at + _PART_BYTES] for at in range(0, len(body), _PART_BYTES)]
+        for number, part in enumerate(parts):
+            value = {"body": base64.b64encode(part).decode()}
+            await self.store.put(self._key(number), value, expires_at=expires_at + _LONGEST_WORK_SECONDS)
+        record: Mapping[str, Any] = {
+            "fingerprint": self.fingerprint,
+            "status": response.status,
+            "headers": dict(response.headers),
+            "parts": len(parts),
+        }
+        await self.store.put(self._key(), record, expires_at=expires_at)
+
+    async def give_back(self) -> None:
+        """Free the key, even where this request is being cancelled."""
+        await asyncio.shield(asyncio.ensure_future(self.store.delete(self._key())))
+
+    def _key(self, part: int | None = None) -> Key:
+        digest = hashlib.sha256(self.name.encode("utf-8", "surrogateescape")).hexdigest()
+        partition = f"apps/{self.app.id}/idempotency"
+        return Key(partition, digest) if part is None else Key(partition, f"{digest}/{part:03}")
+
+
+class _KeptStream:
+    """A stream that is kept when it has come to its end, and whose key is given back when it has not."""
+
+    def __init__(self, claim: _Claim, response: Response, stream: Stream) -> None:
+        self._claim = claim
+        self._response = response
+        self._stream = stream
+        self._body = bytearray()
+        self._settled = False
+
+    def __aiter__(self) -> _KeptStream:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            chunk = await anext(self._stream)
+        except StopAsyncIteration:
+            await self._settle()
+            raise
+        if len(self._body) <= _LONGEST_ANSWER_BYTES:
+            self._body += chunk
+        return chunk
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+        if not self._settled:
+            self._settled = True
+            await self._claim.give_back()
+
+    async def _settle(self) -> None:
+        if self._settled:
+            return
+        self._settled = True
+        if FAILED_STREAM.search(self._body, max(0, len(self._body) - _LAST_EVENT_BYTES)):
+            await self._claim.give_back()
+        else:
+            await self._claim.keep(self._response, bytes(self._body))
+
+
+def _fingerprint(request: Request) -> str:
+    """Tells requests apart. A form's boundary does not count: libraries make a new one each time they send."""
+    digest = hashlib.sha256(f"{request.method} {request.path}?{request.query}\n".encode("utf-8", "surrogateescape"))
+    boundary = forms.boundary(request.headers.get("content-type", ""))
+    for part in [request.body] if boundary is None else request.body.split(boundary):
+        digest.update(part)
+        digest.update(b"\0")
+    return digest.hexdigest()

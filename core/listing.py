@@ -1,0 +1,109 @@
+"""Lists of an app's own stored objects, made page by page from its records: upstream's lists show those of all apps."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl
+
+from core import errors
+from core.kinds import Kind
+
+_LONGEST_PAGE = 100
+_DEFAULT_PAGE = 20
+_AT_ONCE = 10
+_ASCENDING_BY_DEFAULT = {Kind.CHAT_COMPLETION}
+_FILTERS: Mapping[Kind, tuple[str, ...]] = {
+    Kind.CHAT_COMPLETION: ("model",),
+    Kind.CONTAINER: ("name",),
+    Kind.FILE: ("purpose",),
+}
+
+Fetch = Callable[[str], Awaitable[bytes | None]]
+"""Gives the object with an id as JSON, or None where upstream has it no longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a list request asks for."""
+
+    limit: int
+    ascending: bool
+    after: str | None = None
+    before: str | None = None
+    wanted: Mapping[str, str] = field(default_factory=dict)
+    """Fields that an object must have."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, kind: Kind, query: str) -> Page:
+        """
+        Raises:
+            InvalidRequest: a parameter makes no sense.
+        """
+        given = dict(parse_qsl(query, keep_blank_values=True))
+        limit = given.get("limit", str(_DEFAULT_PAGE))
+        if not (limit.isascii() and limit.isdigit() and int(limit) > 0):
+            raise errors.InvalidRequest("'limit' must be a whole number above 0.", param="limit", code="invalid_value")
+        order = given.get("order", "asc" if kind in _ASCENDING_BY_DEFAULT else "desc")
+        if order not in ("asc", "desc"):
+            raise errors.InvalidRequest("'order' must be 'asc' or 'desc'.", param="order", code="invalid_value")
+        return cls(
+            limit=min(int(limit), _LONGEST_PAGE),
+            ascending=order == "asc",
+            after=given.get("after"),
+            before=given.get("before"),
+            wanted={name: given[name] for name in _FILTERS.get(kind, ()) if name in given},
+            metadata={
+                name[len("metadata[") : -1]: value
+                for name, value in given.items()
+                if name.startswith("metadata[") and name.endswith("]")
+            },
+        )
+
+    def select(self, ids: Sequence[str]) -> list[str]:
+        """Those of `ids`, in the order of their making, that may be on the page, in the page's order.
+
+        Raises:
+            NotFound: the page is to begin or end at an id that is not among them.
+        """
+        ordered = list(ids) if self.ascending else list(reversed(ids))
+        start = 0 if self.after is None else _index(ordered, self.after, "after") + 1
+        end = len(ordered) if self.before is None else _index(ordered, self.before, "before")
+        return ordered[start:end]
+
+    def shows(self, found: Mapping[str, Any]) -> bool:
+        metadata = found.get("metadata") or {}
+        return all(found.get(name) == value for name, value in self.wanted.items()) and all(
+            metadata.get(name) == value for name, value in self.metadata.items()
+        )
+
+
+async def make(page: Page, ids: Sequence[str], fetch: Fetch) -> bytes:
+    """The page as JSON, of the objects with these ids."""
+    candidates, shown = page.select(ids), list[Mapping[str, Any]]()
+    while candidates and len(shown) <= page.limit:
+        some, candidates = candidates[:_AT_ONCE], candidates[_AT_ONCE:]
+        found = await asyncio.gather(*(fetch(object_id) for object_id in some))
+        shown += [one for one in map(json.loads, filter(None, found)) if page.shows(one)]
+    data = shown[: page.limit]
+    return json.dumps(
+        {
+            "object": "list",
+            "data": data,
+            "first_id": data[0].get("id") if data else None,
+            "last_id": data[-1].get("id") if data else None,
+            "has_more": len(shown) > page.limit,
+        },
+        ensure_ascii=False,
+    ).encode()
+
+
+def _index(ids: Sequence[str], wanted: str, param: str) -> int:
+    try:
+        return ids.index(wanted)
+    except ValueError:
+        raise errors.NotFound(f"There is no object with the id '{wanted}'.", param=param) from None

@@ -1,0 +1,118 @@
+"""What a request refers to: the ids of stored objects in its body. Pure: whose they are is not asked here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jiter
+
+from core import errors
+from core.kinds import Kind
+
+
+class Reference(NamedTuple):
+    """An id, and where it stands: as OpenAI names parameters, such as `input[0].file_id`."""
+
+    kind: Kind
+    id: str
+    param: str
+
+
+_KINDS: Mapping[str, Kind] = {
+    "previous_response_id": Kind.RESPONSE,
+    "response_id": Kind.RESPONSE,
+    "conversation": Kind.CONVERSATION,
+    "conversation_id": Kind.CONVERSATION,
+    "file_id": Kind.FILE,
+    "file_ids": Kind.FILE,
+    "input_file_id": Kind.FILE,
+    "vector_store_id": Kind.VECTOR_STORE,
+    "vector_store_ids": Kind.VECTOR_STORE,
+    "container": Kind.CONTAINER,
+    "container_id": Kind.CONTAINER,
+}
+"""The keys whose values are ids, wherever they stand, but for what `_OPAQUE` holds."""
+
+_OPAQUE = frozenset({"metadata", "attributes", "parameters", "schema", "filters"})
+"""Keys whose values are the client's own data, which upstream does not look into."""
+
+_OPERATORS_OWN = frozenset({"connector_id", "skill_id", "tunnel_id"})
+"""Keys that reach into what the operator has set up at OpenAI, and that no app can be shown to own."""
+
+_ITEM_LISTS = frozenset({"input", "items"})
+_MAY_REFER = re.compile(
+    rb'"(?:' + "|".join([*_KINDS, *_OPERATORS_OWN, "prompt", "audio", *_ITEM_LISTS]).encode() + rb')"|\\u'
+)
+
+
+def in_json(body: bytes) -> list[Reference]:
+    """The references in a JSON object.
+
+    Raises:
+        InvalidRequest: a key stands twice in one object, so that upstream might read another value than was checked
+            here; or the request uses what belongs to the operator.
+    """
+    # Most bodies refer to nothing. A key can hide behind an escape, so one with escapes is parsed.
+    if _MAY_REFER.search(body) is None:
+        return []
+    try:
+        value = jiter.from_json(body, catch_duplicate_keys=True)
+    except ValueError as error:
+        raise errors.InvalidRequest(f"The request body is not valid JSON: {error}.", code="invalid_json") from None
+    return list(_walk(value, ""))
+
+
+def in_form(fields: Mapping[str, list[str]]) -> list[Reference]:
+    """The references in a form's fields."""
+    return [
+        Reference(_KINDS[name.removesuffix("[]")], value, name)
+        for name, values in fields.items()
+        if name.removesuffix("[]") in _KINDS
+        for value in values
+    ]
+
+
+def _walk(value: Any, place: str) -> Iterator[Reference]:
+    if isinstance(value, list):
+        for number, element in enumerate(value):
+            yield from _walk(element, f"{place}[{number}]")
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            param = f"{place}.{key}" if place else key
+            if key in _OPERATORS_OWN or (param == "prompt" and isinstance(inner, dict)):
+                raise errors.InvalidRequest(
+                    f"'{param}' is not available through this service: it belongs to the operator's own account.",
+                    param=param,
+                    code="unsupported_parameter",
+                )
+            yield from _ids(key, inner, param, value)
+            if key not in _OPAQUE:
+                yield from _walk(inner, param)
+
+
+def _ids(key: str, value: Any, param: str, parent: Mapping[str, Any]) -> Iterator[Reference]:
+    """The ids that the value of one key is."""
+    if key in _ITEM_LISTS and isinstance(value, list):
+        for number, item in enumerate(value):
+            if isinstance(item, dict) and isinstance(item.get("id"), str) and _is_looked_up(item):
+                yield Reference(Kind.ITEM, item["id"], f"{param}[{number}].id")
+    elif key == "audio" and isinstance(value, dict) and isinstance(value.get("id"), str):
+        yield Reference(Kind.AUDIO, value["id"], f"{param}.id")
+    elif key in _KINDS and not (key == "file_id" and "container_id" in parent):  # a container's file goes with it
+        kind = _KINDS[key]
+        if isinstance(value, str) and value not in ("auto", "none"):
+            yield Reference(kind, value, param)
+        elif isinstance(value, list):
+            yield from (Reference(kind, one, f"{param}[{n}]") for n, one in enumerate(value) if isinstance(one, str))
+        elif isinstance(value, dict) and isinstance(value.get("id"), str):
+            yield Reference(kind, value["id"], f"{param}.id")
+
+
+def _is_looked_up(item: Mapping[str, Any]) -> bool:
+    """Whether upstream fetches what it has stored under an item's id, rather than take the item as it stands here."""
+    kind = item.get("type")
+    if kind == "reasoning":
+        return not item.get("encrypted_content")
+    return kind in (None, "item_reference") and not ("role" in item and "content" in item)

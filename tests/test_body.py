@@ -1,0 +1,133 @@
+"""What a body must be, JSON or form, and what is said of one that is not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from core import body, endpoints, errors
+from core.http import Request
+from core.schemas import Call
+
+_MESSAGES = [{"role": "user", "content": "hi"}]
+
+
+def _read(
+    content: bytes, headers: dict[str, str] | None = None, limit: int = 1000, path: str = "/v1/chat/completions"
+) -> Call:
+    request = Request("POST", path, headers=headers or {}, body=content)
+    return body.read(endpoints.find("POST", path).endpoint, request, limit_bytes=limit).call
+
+
+@pytest.mark.parametrize(
+    ("stream", "expected"), [({}, None), ({"stream": None}, None), ({"stream": True}, True), ({"stream": False}, False)]
+)
+def test_what_is_understood(stream: dict[str, object], expected: bool | None) -> None:
+    content = {"model": "gpt-4o", "messages": _MESSAGES, "brand_new_parameter": {"a": 1}, **stream}
+    call = _read(json.dumps(content).encode())
+    assert (call.model, call.stream) == ("gpt-4o", expected)
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "param"),
+    [
+        (b"", "invalid_json", None),
+        (b"{", "invalid_json", None),
+        (b"\xff\xfe", "invalid_json", None),
+        (b'{"model": "\xff"}', "invalid_json", None),
+        (b'{"model": "a"} trailing', "invalid_json", None),
+        (b"[" * 100_000, "invalid_json", None),
+        (b"[]", "invalid_type", None),
+        (b"null", "invalid_type", None),
+        (b'"text"', "invalid_type", None),
+        (b"{}", "missing_required_parameter", "model"),
+        (b'{"messages": [{}]}', "missing_required_parameter", "model"),
+        (b'{"model": null, "messages": [{}]}', "invalid_type", "model"),
+        (b'{"model": 4, "messages": [{}]}', "invalid_type", "model"),
+        (b'{"model": "", "messages": [{}]}', "invalid_value", "model"),
+        (b'{"model": "a"}', "missing_required_parameter", "messages"),
+        (b'{"model": "a", "messages": "hi"}', "invalid_type", "messages"),
+        (b'{"model": "a", "messages": {}}', "invalid_type", "messages"),
+        (b'{"model": "a", "messages": []}', "invalid_value", "messages"),
+        (b'{"model": "a", "messages": ["hi"]}', "invalid_type", "messages[0]"),
+        (b'{"model": "a", "messages": [{}], "stream": "true"}', "invalid_type", "stream"),
+        (b'{"model": "a", "messages": [{}], "stream": 1}', "invalid_type", "stream"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_refused(content: bytes, code: str, param: str | None) -> None:
+    with pytest.raises(errors.InvalidRequest) as caught:
+        _read(content, limit=1_000_000)
+    assert (caught.value.status, caught.value.code, caught.value.param) == (400, code, param)
+
+
+def test_the_refusal_quotes_nothing_of_the_prompt() -> None:
+    with pytest.raises(errors.InvalidRequest) as caught:
+        _read(b'{"model": "a", "messages": "my secret"}')
+    assert caught.value.message == "Invalid type for 'messages': Input should be a valid array, but got a string."
+
+
+def test_a_body_over_the_limit_is_told_the_limit() -> None:
+    with pytest.raises(errors.BodyTooLarge, match="1,000 bytes") as caught:
+        _read(b" " * 1001)
+    assert caught.value.status == 413
+
+
+def test_a_compressed_body_is_refused_as_such() -> None:
+    with pytest.raises(errors.UnsupportedBody, match="Content-Encoding"):
+        _read(b"\x1f\x8b", {"content-encoding": "gzip"})
+
+
+_FORM = (
+    b'--b0\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n'
+    b'--b0\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\nContent-Type: audio/wav\r\n\r\n'
+    b"RIFF\r\n--b\r\n\x00\r\n"
+    b'--b0\r\ncontent-disposition: form-data; name="stream"\r\n\r\ntrue\r\n'
+    b"--b0--\r\n"
+)
+_TRANSCRIPTIONS = "/v1/audio/transcriptions"
+_FORM_TYPE = {"content-type": "multipart/form-data; boundary=b0"}
+
+
+def test_a_form_is_read_as_far_as_needed() -> None:
+    call = _read(_FORM, _FORM_TYPE, path=_TRANSCRIPTIONS)
+    assert (call.model, call.stream) == ("whisper-1", True)
+
+
+@pytest.mark.parametrize(
+    ("content", "content_type", "status", "code"),
+    [
+        (_FORM, "application/json", 415, "unsupported_content"),
+        (_FORM, "", 415, "unsupported_content"),
+        (_FORM, "multipart/form-data", 400, "invalid_form"),
+        (_FORM, "multipart/form-data; boundary=other", 400, "invalid_form"),
+        (_FORM[:-6], _FORM_TYPE["content-type"], 400, "invalid_form"),
+        (b"", _FORM_TYPE["content-type"], 400, "invalid_form"),
+        (b"--b0", _FORM_TYPE["content-type"], 400, "invalid_form"),
+        (b"--b0\r\n\r\n\r\n--b0--", _FORM_TYPE["content-type"], 400, "invalid_form"),
+        (_FORM.replace(b'name="model"', b"name=model"), _FORM_TYPE["content-type"], 400, "invalid_form"),
+        (_FORM.replace(b"true", b"perhaps"), _FORM_TYPE["content-type"], 400, "invalid_type"),
+    ],
+)
+def test_a_form_is_refused(content: bytes, content_type: str, status: int, code: str) -> None:
+    with pytest.raises(errors.InvalidRequest) as caught:
+        _read(content, {"content-type": content_type}, path=_TRANSCRIPTIONS)
+    assert (caught.value.status, caught.value.code) == (status, code)
+
+
+def test_where_a_form_or_json_will_do() -> None:
+    assert _read(b'{"model": "gpt-image-1"}', path="/v1/images/edits").model == "gpt-image-1"
+    assert (
+        _read(_FORM, {"content-type": 'Multipart/Form-Data; boundary="b0"'}, path="/v1/images/edits").model
+        == "whisper-1"
+    )
+
+
+def test_where_every_field_is_optional_so_is_the_body() -> None:
+    assert _read(b"", path="/v1/conversations") == Call()
+
+
+def test_where_no_body_is_read_none_is_looked_at() -> None:
+    request = Request("GET", "/v1/models", body=b"not json")
+    assert body.read(endpoints.find("GET", "/v1/models").endpoint, request, limit_bytes=10).call == Call()

@@ -1,0 +1,143 @@
+"""Which ids of stored objects a request's body is seen to refer to."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from core import errors, references
+from core.kinds import Kind
+from core.references import Reference
+
+_CASES: list[tuple[str, dict[str, Any], list[Reference]]] = [
+    ("nothing", {"model": "a", "input": "file-1 resp_1"}, []),
+    (
+        "a previous response",
+        {"previous_response_id": "resp_1"},
+        [Reference(Kind.RESPONSE, "resp_1", "previous_response_id")],
+    ),
+    ("no previous response", {"previous_response_id": None, "input": "x"}, []),
+    ("a conversation", {"conversation": "conv_1"}, [Reference(Kind.CONVERSATION, "conv_1", "conversation")]),
+    (
+        "a conversation as an object",
+        {"conversation": {"id": "conv_1"}},
+        [Reference(Kind.CONVERSATION, "conv_1", "conversation.id")],
+    ),
+    (
+        "files in content",
+        {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "file-1"}]}]},
+        [Reference(Kind.FILE, "file-1", "input[0].content[0].file_id")],
+    ),
+    (
+        "files in chat",
+        {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_id": "file-1"}}]}]},
+        [Reference(Kind.FILE, "file-1", "messages[0].content[0].file.file_id")],
+    ),
+    (
+        "tools",
+        {
+            "tools": [
+                {"type": "file_search", "vector_store_ids": ["vs_1", "vs_2"]},
+                {"type": "code_interpreter", "container": {"type": "auto", "file_ids": ["file-1"]}},
+                {"type": "code_interpreter", "container": "cntr_1"},
+                {"type": "image_generation", "input_image_mask": {"file_id": "file-2"}},
+            ]
+        },
+        [
+            Reference(Kind.VECTOR_STORE, "vs_1", "tools[0].vector_store_ids[0]"),
+            Reference(Kind.VECTOR_STORE, "vs_2", "tools[0].vector_store_ids[1]"),
+            Reference(Kind.FILE, "file-1", "tools[1].container.file_ids[0]"),
+            Reference(Kind.CONTAINER, "cntr_1", "tools[2].container"),
+            Reference(Kind.FILE, "file-2", "tools[3].input_image_mask.file_id"),
+        ],
+    ),
+    (
+        "items that upstream looks up",
+        {
+            "input": [
+                {"type": "item_reference", "id": "msg_1"},
+                {"id": "msg_2"},
+                {"type": "reasoning", "id": "rs_1", "summary": []},
+                {"type": "reasoning", "id": "rs_2", "encrypted_content": "x"},
+                {"type": "message", "id": "msg_3", "role": "assistant", "content": []},
+                {"type": "function_call", "id": "fc_1", "call_id": "c", "arguments": "{}"},
+                {"id": "msg_4", "role": "user", "content": "x"},
+            ]
+        },
+        [
+            Reference(Kind.ITEM, "msg_1", "input[0].id"),
+            Reference(Kind.ITEM, "msg_2", "input[1].id"),
+            Reference(Kind.ITEM, "rs_1", "input[2].id"),
+        ],
+    ),
+    (
+        "earlier speech",
+        {"messages": [{"role": "assistant", "audio": {"id": "audio_1"}}], "audio": {"voice": "alloy"}},
+        [Reference(Kind.AUDIO, "audio_1", "messages[0].audio.id")],
+    ),
+    (
+        "a citation of a container's file",
+        {"input": [{"annotations": [{"container_id": "cntr_1", "file_id": "cfile_1"}]}]},
+        [Reference(Kind.CONTAINER, "cntr_1", "input[0].annotations[0].container_id")],
+    ),
+    (
+        "the client's own data",
+        {
+            "metadata": {"file_id": "mine", "container": "box"},
+            "tools": [{"type": "function", "parameters": {"default": {"file_id": "mine"}}}],
+            "text": {"format": {"schema": {"enum": [{"conversation": "mine"}]}}},
+            "attributes": {"file_id": "mine"},
+        },
+        [],
+    ),
+]
+
+
+@pytest.mark.parametrize(("body", "expected"), [case[1:] for case in _CASES], ids=[case[0] for case in _CASES])
+def test_in_json(body: dict[str, Any], expected: list[Reference]) -> None:
+    assert references.in_json(json.dumps(body).encode()) == expected
+
+
+@pytest.mark.parametrize("escaped", [rb"\u0070revious_response_id", rb"previous\u005fresponse_id"])
+def test_a_key_cannot_hide_behind_an_escape(escaped: bytes) -> None:
+    body = b'{"' + escaped + b'": "resp_1"}'
+    assert references.in_json(body) == [Reference(Kind.RESPONSE, "resp_1", "previous_response_id")]
+
+
+def test_a_key_that_stands_twice_is_refused() -> None:
+    """Upstream might take the first, a check the last."""
+    with pytest.raises(errors.InvalidRequest, match="Detected duplicate key"):
+        references.in_json(b'{"previous_response_id": "theirs", "previous_response_id": "mine"}')
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"prompt": {"id": "pmpt_1"}}, "prompt"),
+        ({"tools": [{"type": "mcp", "connector_id": "connector_gmail"}]}, "tools[0].connector_id"),
+        (
+            {"tools": [{"type": "shell", "environment": {"skills": [{"skill_id": "s"}]}}]},
+            "tools[0].environment.skills[0].skill_id",
+        ),
+    ],
+)
+def test_what_belongs_to_the_operator_is_refused(body: dict[str, Any], param: str) -> None:
+    with pytest.raises(errors.InvalidRequest) as caught:
+        references.in_json(json.dumps(body).encode())
+    assert (caught.value.param, caught.value.code) == (param, "unsupported_parameter")
+
+
+def test_a_prompt_that_is_text_is_none_of_the_operator_s() -> None:
+    assert references.in_json(b'{"prompt": "hi"}') == []
+    assert references.in_json(b'{"prompt": ["hi", [1, 2]]}') == []
+
+
+def test_in_forms() -> None:
+    fields = {"file_id": ["file-1"], "file_ids[]": ["file-2", "file-3"], "purpose": ["user_data"]}
+    assert references.in_form(fields) == [
+        Reference(Kind.FILE, "file-1", "file_id"),
+        Reference(Kind.FILE, "file-2", "file_ids[]"),
+        Reference(Kind.FILE, "file-3", "file_ids[]"),
+    ]
