@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict
@@ -22,6 +23,35 @@ class Key(NamedTuple):
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What to do to an item of counters, all of it or nothing.
+
+    Such an item is a value `{"counters": {name: integer}, "marks": {id: JSON object}}`; what is not there counts as 0.
+    """
+
+    amounts: Mapping[str, int]
+    """What to add to each counter, which may be less than nothing."""
+    ceilings: Mapping[str, int] = field(default_factory=dict)
+    """What a counter must not pass by this change."""
+    mark: tuple[str, Value] | None = None
+    """A mark to leave: an id, and what it says."""
+    unmark: str | None = None
+    """The id of a mark to take away. Where it is not there, nothing is done: a change is made once, however often it is
+    tried.
+    """
+
+
+class Outcome(NamedTuple):
+    """What became of a change."""
+
+    done: bool
+    counters: Mapping[str, int]
+    """Where the counters stand now: with the change, or without it."""
+    over: str | None = None
+    """The counter that would have passed its ceiling; None where the change was done, or its mark was not there."""
+
+
 class Store(Protocol):
     """Small JSON objects under two-part keys, shared by all processes of a deployment.
 
@@ -33,6 +63,13 @@ class Store(Protocol):
 
     async def put(self, key: Key, value: Value, *, if_absent: bool = False, expires_at: int | None = None) -> bool:
         """Keep `value` under `key`; False, and nothing done, where `if_absent` and there is one already."""
+        ...
+
+    async def add_within(self, key: Key, change: Change, *, expires_at: int | None = None) -> Outcome:
+        """Change the counters under `key` at once and alone: no two changes pass a ceiling together.
+
+        An item that is made by it expires at `expires_at`; one that is there keeps its own time.
+        """
         ...
 
     def list(self, partition: str) -> AsyncIterator[tuple[str, Value]]:

@@ -7,11 +7,13 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
-from core.ports import Key, StoreError, Value
+from core import counters
+from core.ports import Change, Key, Outcome, StoreError, Value
 
 _BUSY_TIMEOUT_SECONDS = 10.0
 _SCHEMA = """
@@ -57,6 +59,9 @@ class SqliteStore:
         )
         return bool(rows)
 
+    async def add_within(self, key: Key, change: Change, *, expires_at: int | None = None) -> Outcome:
+        return await asyncio.to_thread(self._add_within, key, change, expires_at)
+
     async def list(self, partition: str) -> AsyncIterator[tuple[str, Value]]:
         rows = await self._rows(
             f"SELECT name, value FROM items WHERE partition = :partition AND {_ALIVE} ORDER BY name",  # noqa: S608
@@ -82,9 +87,32 @@ class SqliteStore:
         return await asyncio.to_thread(self._execute, statement, {"now": int(self._clock()), **parameters})
 
     def _execute(self, statement: str, parameters: dict[str, object]) -> Sequence[tuple[str, ...]]:
+        with self._alone() as connection:
+            return connection.execute(statement, parameters).fetchall()
+
+    def _add_within(self, key: Key, change: Change, expires_at: int | None) -> Outcome:
+        place = {**key._asdict(), "now": int(self._clock())}
+        with self._alone() as connection:
+            # Takes the file's write lock before it reads: what it decides on is what it writes over.
+            connection.execute("BEGIN IMMEDIATE")
+            row = connection.execute(
+                f"SELECT value, expires_at FROM items WHERE partition = :partition AND name = :name AND {_ALIVE}",  # noqa: S608
+                place,
+            ).fetchone()
+            value, outcome = counters.apply(json.loads(row[0]) if row else None, change)
+            if outcome.done:
+                connection.execute(
+                    "REPLACE INTO items VALUES (:partition, :name, :value, :expires_at)",
+                    {**place, "value": json.dumps(value), "expires_at": row[1] if row else expires_at},
+                )
+            return outcome
+
+    @contextmanager
+    def _alone(self) -> Iterator[sqlite3.Connection]:
+        """The connection, in a transaction that is committed at the end, or rolled back where the body fails."""
         try:
             with self._lock, self._connect() as connection:
-                return connection.execute(statement, parameters).fetchall()
+                yield connection
         except (sqlite3.Error, OSError) as error:
             raise StoreError(f"the store at {self._path} cannot be used: {error}") from error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from core.ports import Key, Store
+from core.ports import Change, Key, Outcome, Store
 from manual_clock import ManualClock
 
 _KEY = Key("apps/a/things", "one")
@@ -17,6 +17,12 @@ async def check_store(store: Store, clock: ManualClock) -> None:
     await _lists_one_partition_in_order(store)
     await _forgets_what_has_expired(store, clock)
     await _gives_an_absent_place_to_one_writer(store)
+    await _adds_and_says_where_it_stands(store)
+    await _adds_all_or_nothing(store)
+    await _makes_a_change_once(store)
+    await _starts_anew_when_counters_have_expired(store, clock)
+    await _passes_no_ceiling_in_a_race(store)
+    await _settles_once_in_a_race(store)
 
 
 async def _keeps_what_it_is_given(store: Store) -> None:
@@ -66,3 +72,72 @@ async def _gives_an_absent_place_to_one_writer(store: Store) -> None:
     wins = await asyncio.gather(*(store.put(key, {"by": writer}, if_absent=True) for writer in range(50)))
     assert wins.count(True) == 1
     assert await store.get(key) == {"by": wins.index(True)}
+
+
+async def _adds_and_says_where_it_stands(store: Store) -> None:
+    key = Key("apps/a/counters", "adding")
+    assert await store.add_within(key, Change({"tokens": 5, "money": 2**40})) == Outcome(
+        True, {"tokens": 5, "money": 2**40}
+    )
+    assert await store.add_within(key, Change({"tokens": -2})) == Outcome(True, {"tokens": 3, "money": 2**40})
+    assert await store.get(key) == {"counters": {"tokens": 3, "money": 2**40}, "marks": {}}
+
+
+async def _adds_all_or_nothing(store: Store) -> None:
+    key, ceilings = Key("apps/a/counters", "bounded"), {"requests": 2, "tokens": 10}
+    assert await store.add_within(key, Change({"requests": 1, "tokens": 11}, ceilings)) == Outcome(False, {}, "tokens")
+    assert await store.get(key) is None
+    assert (await store.add_within(key, Change({"requests": 1, "tokens": 10}, ceilings))).done  # up to it, not past it
+    refused = await store.add_within(key, Change({"requests": 1, "tokens": 1}, ceilings))
+    assert refused == Outcome(False, {"requests": 1, "tokens": 10}, "tokens")
+    assert (await store.add_within(key, Change({"requests": 1, "tokens": 0}, ceilings))).done
+    refused = await store.add_within(key, Change({"requests": 1}, ceilings))
+    assert refused == Outcome(False, {"requests": 2, "tokens": 10}, "requests")
+
+
+async def _makes_a_change_once(store: Store) -> None:
+    key = Key("apps/a/counters", "marked")
+    reserve = Change({"money": 100}, {"money": 150}, mark=("req-1", {"money": 100, "at": 7}))
+    assert (await store.add_within(key, reserve)).done
+    assert await store.get(key) == {"counters": {"money": 100}, "marks": {"req-1": {"money": 100, "at": 7}}}
+    settle = Change({"money": -60}, unmark="req-1")
+    assert await store.add_within(key, settle) == Outcome(True, {"money": 40})
+    assert await store.add_within(key, settle) == Outcome(False, {"money": 40})
+    assert await store.get(key) == {"counters": {"money": 40}, "marks": {}}
+    assert await store.add_within(Key("apps/a/counters", "never"), settle) == Outcome(False, {})
+
+
+async def _starts_anew_when_counters_have_expired(store: Store, clock: ManualClock) -> None:
+    key, start = Key("apps/a/counters", "window"), int(clock.now)
+    await store.add_within(key, Change({"requests": 1}, mark=("m", {})), expires_at=start + 60)
+    clock.now = start + 59
+    assert await store.add_within(key, Change({"requests": 1}), expires_at=start + 999) == Outcome(
+        True, {"requests": 2}
+    )
+    clock.now = start + 60
+    assert await store.get(key) is None
+    assert not (await store.add_within(key, Change({"requests": 1}, unmark="m"))).done
+    assert await store.add_within(key, Change({"requests": 1}), expires_at=start + 120) == Outcome(
+        True, {"requests": 1}
+    )
+    assert await store.get(key) == {"counters": {"requests": 1}, "marks": {}}
+
+
+async def _passes_no_ceiling_in_a_race(store: Store) -> None:
+    key = Key("apps/a/counters", "raced")
+    changes = [Change({"money": 7, "requests": 1}, {"money": 300}, mark=(str(n), {"n": n})) for n in range(100)]
+    outcomes = await asyncio.gather(*(store.add_within(key, change) for change in changes))
+    granted = [number for number, outcome in enumerate(outcomes) if outcome.done]
+    assert len(granted) == 300 // 7
+    value = await store.get(key)
+    assert value is not None
+    assert value["counters"] == {"money": 7 * len(granted), "requests": len(granted)}
+    assert value["marks"] == {str(number): {"n": number} for number in granted}
+
+
+async def _settles_once_in_a_race(store: Store) -> None:
+    key = Key("apps/a/counters", "settled")
+    await store.add_within(key, Change({"money": 10}, mark=("one", {})))
+    outcomes = await asyncio.gather(*(store.add_within(key, Change({"money": -10}, unmark="one")) for _ in range(20)))
+    assert [outcome.done for outcome in outcomes].count(True) == 1
+    assert await store.get(key) == {"counters": {"money": 0}, "marks": {}}

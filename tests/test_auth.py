@@ -10,7 +10,7 @@ import pytest
 from core import app_keys, errors
 from core.admin import Admin
 from core.auth import Authenticator
-from core.ports import Key, Store, StoreError, Value
+from core.ports import Change, Key, Outcome, Store, StoreError, Value
 from core.sqlite_store import SqliteStore
 from manual_clock import ManualClock
 
@@ -30,6 +30,9 @@ class CountingStore:
 
     async def put(self, key: Key, value: Value, *, if_absent: bool = False, expires_at: int | None = None) -> bool:
         return await self._store.put(key, value, if_absent=if_absent, expires_at=expires_at)
+
+    async def add_within(self, key: Key, change: Change, *, expires_at: int | None = None) -> Outcome:
+        return await self._store.add_within(key, change, expires_at=expires_at)
 
     def list(self, partition: str) -> AsyncIterator[tuple[str, Value]]:
         return self._store.list(partition)

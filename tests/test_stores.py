@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from core.ports import Key, StoreError
+from core.ports import Change, Key, StoreError
 from core.sqlite_store import SqliteStore
 from manual_clock import ManualClock
 from store_contract import check_store
 
 _PROCESSES = 4
 _KEYS = 50
+_PRICE = 7
+_CEILING = 1000
 
 
 @pytest.mark.anyio
@@ -38,6 +40,25 @@ def test_sqlite_is_shared_between_processes(tmp_path: Path) -> None:
     with context.Pool(_PROCESSES) as pool:
         won = pool.starmap(_claim, [(tmp_path / "store.sqlite3", writer) for writer in range(_PROCESSES)])
     assert sum(won) == _KEYS
+
+
+def test_sqlite_counts_right_across_processes(tmp_path: Path) -> None:
+    """Processes race for one budget: what is granted is what it holds, and what it holds is within the ceiling."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(_PROCESSES) as pool:
+        granted = pool.starmap(_spend, [(tmp_path / "store.sqlite3", writer) for writer in range(_PROCESSES)])
+    assert sum(granted) == _CEILING // _PRICE
+
+
+def _spend(file: Path, writer: int) -> int:
+    async def spend_all() -> int:
+        store = SqliteStore(file)
+        change = Change({"money": _PRICE}, {"money": _CEILING})
+        outcomes = [await store.add_within(Key("counters", "one"), change) for _ in range(_KEYS)]
+        store.close()
+        return sum(outcome.done for outcome in outcomes)
+
+    return asyncio.run(spend_all())
 
 
 def _claim(file: Path, writer: int) -> int:
