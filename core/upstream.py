@@ -91,13 +91,16 @@ class Upstream:
 
     async def _ask_targets(self, call: Call, model: str | None, tries: _Tries) -> Response | errors.UpstreamError:
         """One target after the other until one answers. The last one's failure is the answer if none does."""
-        targets = self._routes.get(model or "") or (Target(self._settings.route.default_upstream, model),)
+        default = (Target(self._settings.route.default_upstream, model),)
+        targets = self._routes.get(model, default) if model is not None else default
         ordered = route.order(targets, self._rests, self._around.random)
         for place, target in enumerate(ordered, start=1):
             has_others = len(ordered) > 1
             if has_others:
                 self._rests.began(target)
             result = await self._ask(target, call, model, tries)
+            if isinstance(result, Failed) and _left_seconds(call.request) == 0:
+                raise TimeoutError  # which says nothing against the target
             if has_others:
                 self._rests.ended(target, failed=isinstance(result, Failed))
             if isinstance(result, Response):

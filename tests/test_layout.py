@@ -93,7 +93,9 @@ def test_importing_core_starts_nothing() -> None:
         "import sys, threading, asyncio, core.gateway, core.asgi, core.sqlite_store\n"
         "assert threading.active_count() == 1\n"
         "assert asyncio.events._get_running_loop() is None\n"
+        "core.gateway.Settings.load({'OPENAI_API_KEY': 'sk-any'})\n"
         "assert not {'boto3', 'azure', 'flask', 'starlette', 'aiohttp'} & set(sys.modules)\n"
+        "assert not {'core.cloud_upstreams', 'core.cloud_clients', 'core.cloud_identity'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, check=True)
 

@@ -310,7 +310,16 @@ async def test_if_all_targets_rest_they_are_used_anyway() -> None:
         assert _trace(await setup.send()) == ("t0", 1)
 
 
-@pytest.mark.parametrize("script", [_keep_silent, _BUSY], ids=["during an attempt", "during a wait"])
+async def _begin_a_stream_and_keep_silent(exchange: Exchange) -> None:
+    await exchange.send(_SSE)
+    await exchange.client_left()
+
+
+@pytest.mark.parametrize(
+    "script",
+    [_keep_silent, _begin_a_stream_and_keep_silent, _BUSY],
+    ids=["during an attempt", "before the first event", "during a wait"],
+)
 async def test_the_deadline_ends_everything(script: Script) -> None:
     async def sleep(seconds: float) -> None:
         await asyncio.sleep(10)
