@@ -86,7 +86,11 @@ def head(response: Response) -> dict[str, Any]:
 
 
 async def _answer_whole(event: object, *, deadline: float, request_id: str) -> dict[str, Any]:
-    return await _write(await answer(event, deadline=deadline, request_id=request_id))
+    response = await answer(event, deadline=deadline, request_id=request_id)
+    try:
+        return await _write(response)
+    except errors.UpstreamError as error:  # of a stream that broke: nothing of it has gone out here
+        return await _write(errors.to_response(error, request_id))
 
 
 def _read(event: object, *, deadline: float, request_id: str) -> Request:

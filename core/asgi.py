@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -65,7 +65,10 @@ class AsgiApplication:
         await _unless_client_leaves(self._answer(replace(request, body=content), send), receive)
 
     async def _answer(self, request: Request, send: Send) -> None:
-        await _write(await self._gateway().handle(request), send)
+        response = await self._gateway().handle(request)
+        # What ends a stream without its last part is logged by then; the server cuts the connection, as is right.
+        with suppress(errors.UpstreamError):
+            await _write(response, send)
 
 
 def _read_head(scope: Scope, *, deadline: float | None, first_byte_deadline: float | None) -> Request:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import httpx2
@@ -19,7 +19,7 @@ from core.endpoints import Endpoint
 from core.http import Request, Response
 from core.openai_client import Client
 from core.retry import Cause, Failure, is_transient
-from core.stream import EventStream
+from core.stream import ByteStream, EventStream
 
 _REQUEST_HEADERS = ("accept", "openai-beta", "x-client-request-id")
 """A client's headers that go up. Its credentials, organisation, cookies and address stay here."""
@@ -78,10 +78,9 @@ async def ask(client: Client, call: Call, *, body: bytes, model: str | None) -> 
         answer = await client.send(
             request.method, path, request.query, headers=_sent_headers(request), body=body, model=model
         )
-        if call.stream and answer.is_success and _media_type(answer) == "text/event-stream":
-            events = EventStream(_chunks(answer, request), last_event=call.endpoint.last_event, on_end=call.on_end)
-            await events.start()
-            return Response(answer.status_code, _kept_headers(answer, request), events)
+        if answer.is_success and (stream := _stream(answer, call)) is not None:
+            await stream.start()
+            return Response(answer.status_code, _kept_headers(answer, request), stream)
         async with contextlib.aclosing(answer):
             content = await answer.aread()
     except (openai.OpenAIError, httpx2.HTTPError, errors.UpstreamError) as error:
@@ -89,6 +88,16 @@ async def ask(client: Client, call: Call, *, body: bytes, model: str | None) -> 
     except httpx2.InvalidURL:
         raise errors.InvalidRequest("The URL of this request is not valid.") from None
     return _whole_answer(answer, call, content)
+
+
+def _stream(answer: httpx2.Response, call: Call) -> EventStream | ByteStream | None:
+    """What is passed on as it comes: events where they were asked for, and what is no JSON, such as speech."""
+    media_type = _media_type(answer)
+    if call.stream and media_type == "text/event-stream":
+        return EventStream(_chunks(answer, call.request), last_event=call.endpoint.last_event, on_end=call.on_end)
+    if not call.endpoint.answers_json and not media_type.startswith(("application/json", "text/")):
+        return ByteStream(_chunks(answer, call.request), on_end=call.on_end)
+    return None
 
 
 def left_seconds(*deadlines: float | None) -> float | None:
@@ -100,7 +109,7 @@ def left_seconds(*deadlines: float | None) -> float | None:
 
 
 def _sent_headers(request: Request) -> dict[str, str]:
-    headers = {name: request.headers[name] for name in _REQUEST_HEADERS if name in request.headers}
+    headers = _printable(request.headers, _REQUEST_HEADERS)
     content_type = request.headers.get("content-type", "")
     # Any other body is JSON, whatever the client called it.
     return {**headers, "content-type": content_type} if is_form(content_type) else headers
@@ -165,8 +174,12 @@ def _error_code(content: bytes) -> str | None:
 
 
 def _kept_headers(answer: httpx2.Response, request: Request) -> dict[str, str]:
-    kept = {name: answer.headers[name] for name in _RESPONSE_HEADERS if name in answer.headers}
-    return {"x-request-id": request.id, **kept}
+    return {"x-request-id": request.id, **_printable(answer.headers, _RESPONSE_HEADERS)}
+
+
+def _printable(headers: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
+    """Those of `names` that are there, but for values beyond ASCII, which not every server and client can take."""
+    return {name: value for name in names if (value := headers.get(name)) and value.isascii() and value.isprintable()}
 
 
 def _media_type(answer: httpx2.Response) -> str:

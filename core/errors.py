@@ -123,6 +123,10 @@ class UpstreamError(TrefoilError):
 class UpstreamAuthFailed(UpstreamError):
     code = "upstream_auth_failed"
 
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.headers["x-should-retry"] = "false"  # the SDKs heed it: nothing but the operator can mend this
+
 
 class UpstreamTimeout(UpstreamError):
     status = 504

@@ -16,7 +16,7 @@ from core.kinds import Kind
 from core.objects import Objects
 from core.ports import App, Store, StoreError
 from core.settings import Settings
-from core.upstream import Upstream
+from core.upstream import ATTEMPTS_HEADER, TARGET_HEADER, Upstream
 
 _CLIENT_LEFT = 499
 
@@ -68,7 +68,7 @@ class Gateway:
 
         asked = body.read(endpoint, request, limit_bytes=self._settings.limits.body_bytes)
         line.model = asked.call.model
-        await self._objects.check(app, names, asked.references)
+        upstream = await self._objects.check(app, names, asked.references)
         if endpoint.lists is not None:
             return await self._list(app, endpoint.lists, request)
 
@@ -77,6 +77,7 @@ class Gateway:
                 endpoint,
                 request,
                 model=asked.call.model,
+                upstream=upstream,
                 stream=endpoint.last_event is not None,
                 on_end=line.write,
             )
@@ -87,10 +88,10 @@ class Gateway:
     async def _list(self, app: App, kind: Kind, request: Request) -> Response:
         """A page of the app's own objects, each as upstream has it now."""
 
-        async def fetch(object_id: str) -> bytes | None:
+        async def fetch(object_id: str, upstream: str | None) -> bytes | None:
             one = replace(request, path=f"{request.path}/{quote(object_id, safe='')}", query="")
             endpoint = endpoints.find(one.method, one.path).endpoint
-            answer = await self._upstream.send(endpoint, one, stream=False, on_end=lambda _: None)
+            answer = await self._upstream.send(endpoint, one, upstream=upstream, stream=False, on_end=lambda _: None)
             if answer.status == HTTPStatus.NOT_FOUND:
                 await self._objects.forget(app, kind, object_id)
                 return None
@@ -107,6 +108,8 @@ class Gateway:
         request = line.request
         line.status = response.status
         line.upstream_request_id = response.headers.get("x-request-id")
+        line.target = response.headers.get(TARGET_HEADER)
+        line.attempts = response.headers.get(ATTEMPTS_HEADER)
         if isinstance(response.body, bytes):
             line.write(outcome)
         origins = line.app.origins if line.app and line.app.origins else self._settings.cors.origins

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
@@ -22,8 +22,8 @@ _FILTERS: Mapping[Kind, tuple[str, ...]] = {
     Kind.FILE: ("purpose",),
 }
 
-Fetch = Callable[[str], Awaitable[bytes | None]]
-"""Gives the object with an id as JSON, or None where upstream has it no longer."""
+Fetch = Callable[[str, str | None], Awaitable[bytes | None]]
+"""Gives the object with an id, of an upstream, as JSON, or None where upstream has it no longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +64,15 @@ class Page:
             },
         )
 
-    def select(self, ids: Sequence[str]) -> list[str]:
+    def select(self, ids: Iterable[str]) -> list[str]:
         """Those of `ids`, in the order of their making, that may be on the page, in the page's order.
 
         Raises:
             NotFound: the page is to begin or end at an id that is not among them.
         """
-        ordered = list(ids) if self.ascending else list(reversed(ids))
+        ordered = list(ids)
+        if not self.ascending:
+            ordered.reverse()
         start = 0 if self.after is None else _index(ordered, self.after, "after") + 1
         end = len(ordered) if self.before is None else _index(ordered, self.before, "before")
         return ordered[start:end]
@@ -82,12 +84,12 @@ class Page:
         )
 
 
-async def make(page: Page, ids: Sequence[str], fetch: Fetch) -> bytes:
-    """The page as JSON, of the objects with these ids."""
-    candidates, shown = page.select(ids), list[Mapping[str, Any]]()
+async def make(page: Page, places: Mapping[str, str | None], fetch: Fetch) -> bytes:
+    """The page as JSON, of the objects with these ids, in the order of their making, each with its upstream."""
+    candidates, shown = page.select(places), list[Mapping[str, Any]]()
     while candidates and len(shown) <= page.limit:
         some, candidates = candidates[:_AT_ONCE], candidates[_AT_ONCE:]
-        found = await asyncio.gather(*(fetch(object_id) for object_id in some))
+        found = await asyncio.gather(*(fetch(object_id, places[object_id]) for object_id in some))
         shown += [one for one in map(json.loads, filter(None, found)) if page.shows(one)]
     data = shown[: page.limit]
     return json.dumps(

@@ -49,6 +49,8 @@ class RequestLine:
     status: int = 0
     upstream_request_id: str | None = None
     """What the client is told as `x-request-id` where upstream has answered, and what OpenAI's support asks for."""
+    target: str | None = None
+    attempts: str | None = None
     _started: float = field(default_factory=time.monotonic)
 
     def write(self, outcome: str) -> None:
@@ -65,6 +67,8 @@ class RequestLine:
             path=self.request.path[:_LONGEST_PATH] if self.endpoint is None else None,
             endpoint=self.endpoint,
             model=self.model,
+            target=self.target,
+            attempts=self.attempts,
             status=self.status,
             outcome=outcome,
             duration_ms=round((time.monotonic() - self._started) * 1000),

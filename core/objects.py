@@ -15,11 +15,12 @@ from http import HTTPStatus
 
 from core import errors, logs, made
 from core.endpoints import OBJECTS_IN_PATHS, Endpoint
-from core.http import Response, Stream
+from core.http import Response
 from core.kinds import Kind
 from core.ports import App, Key, Store, StoreError
 from core.references import Reference
 from core.schemas import Call
+from core.upstream import TARGET_HEADER
 
 _SECONDS_PER_DAY = 86_400
 _LIFETIME_SECONDS: Mapping[Kind, int] = {
@@ -39,8 +40,10 @@ class Objects:
         self._store = store
         self._clock = clock
 
-    async def check(self, app: App, names: Mapping[str, str], references: Iterable[Reference]) -> None:
+    async def check(self, app: App, names: Mapping[str, str], references: Iterable[Reference]) -> str | None:
         """Let a request pass that refers to nothing but the app's own objects, in its path and in its body.
+
+        Returns the upstream that has them, by its name in the settings; None where it refers to none.
 
         Raises:
             NotFound: it refers to another one; whether that exists makes no difference.
@@ -49,12 +52,19 @@ class Objects:
             Reference(OBJECTS_IN_PATHS[name], value, name) for name, value in names.items() if name in OBJECTS_IN_PATHS
         ]
         wanted = [*in_path, *references]
-        owned = await asyncio.gather(*(self._is_owned(app, reference) for reference in wanted))
-        for reference, is_owned in zip(wanted, owned, strict=True):
-            if not is_owned:
+        records = await asyncio.gather(*(self._store.get(_key(app, one.kind, one.id)) for one in wanted))
+        upstream: str | None = None
+        for reference, record in zip(wanted, records, strict=True):
+            if record is None:
                 raise errors.NotFound(
                     f"There is no {reference.kind.noun} with the id '{reference.id}'.", param=reference.param
                 )
+            upstream = upstream or record["upstream"]
+            if record["upstream"] != upstream:
+                raise errors.InvalidRequest(
+                    "The objects that this request refers to lie with different upstreams.", param=reference.param
+                )
+        return upstream
 
     async def settle(
         self, app: App, endpoint: Endpoint, names: Mapping[str, str], call: Call, response: Response
@@ -68,18 +78,19 @@ class Objects:
                 await self.forget(app, endpoint.deletes, [*names.values()][-1])
         elif response.status < HTTPStatus.BAD_REQUEST and made.may_tell(endpoint, call):
             if not isinstance(response.body, bytes):
-                return replace(response, body=_LearningStream(self, app, endpoint, call, response.body))
-            await self.learn(app, made.in_answer(endpoint, response.body, stored=call.store))
+                return replace(response, body=_LearningStream(self, app, endpoint, call, response))
+            told = made.in_answer(endpoint, response.body, stored=call.store)
+            await self.learn(app, told, upstream=response.headers.get(TARGET_HEADER))
         return response
 
-    async def learn(self, app: App, objects: Iterable[made.Made]) -> None:
-        """Record that `objects` are the app's.
+    async def learn(self, app: App, objects: Iterable[made.Made], *, upstream: str | None) -> None:
+        """Record that `objects`, which `upstream` has, are the app's.
 
         A store that fails takes nothing from the client: the answer was paid for. The loss is logged with all that it
         takes to record it later.
         """
         new = list(dict.fromkeys(objects))
-        results = await asyncio.gather(*(self._record(app, one) for one in new), return_exceptions=True)
+        results = await asyncio.gather(*(self._record(app, one, upstream) for one in new), return_exceptions=True)
         for one, result in zip(new, results, strict=True):
             if isinstance(result, StoreError):
                 logs.write(
@@ -88,11 +99,11 @@ class Objects:
             elif result is not None:
                 raise result
 
-    async def _record(self, app: App, one: made.Made) -> None:
+    async def _record(self, app: App, one: made.Made, upstream: str | None) -> None:
         now, lifetime = self._clock(), _LIFETIME_SECONDS.get(one.kind)
         await self._store.put(
             _key(app, one.kind, one.id),
-            {"created_at_ns": int(now * 1e9)},
+            {"created_at_ns": int(now * 1e9), "upstream": upstream},
             # What was recorded first keeps its place in lists.
             if_absent=True,
             expires_at=None if lifetime is None else int(now) + lifetime,
@@ -101,26 +112,24 @@ class Objects:
     async def forget(self, app: App, kind: Kind, object_id: str) -> None:
         await self._store.delete(_key(app, kind, object_id))
 
-    async def all_of(self, app: App, kind: Kind) -> list[str]:
-        """The ids of the app's objects of a kind, in the order in which they were recorded."""
-        records = [
-            (value["created_at_ns"], object_id) async for object_id, value in self._store.list(_partition(app, kind))
-        ]
-        return [object_id for _, object_id in sorted(records)]
-
-    async def _is_owned(self, app: App, reference: Reference) -> bool:
-        return await self._store.get(_key(app, reference.kind, reference.id)) is not None
+    async def all_of(self, app: App, kind: Kind) -> Mapping[str, str | None]:
+        """The ids of the app's objects of a kind, in the order in which they were recorded, each with its upstream."""
+        records = [record async for record in self._store.list(_partition(app, kind))]
+        records.sort(key=lambda record: (record[1]["created_at_ns"], record[0]))
+        return {object_id: value["upstream"] for object_id, value in records}
 
 
 class _LearningStream:
     """A stream whose events are read for what they tell before they go on."""
 
-    def __init__(self, objects: Objects, app: App, endpoint: Endpoint, call: Call, stream: Stream) -> None:
+    def __init__(self, objects: Objects, app: App, endpoint: Endpoint, call: Call, response: Response) -> None:
+        assert not isinstance(response.body, bytes)
         self._objects = objects
         self._app = app
         self._endpoint = endpoint
         self._call = call
-        self._stream = stream
+        self._upstream = response.headers.get(TARGET_HEADER)
+        self._stream = response.body
         self._first = True
 
     def __aiter__(self) -> _LearningStream:
@@ -130,7 +139,7 @@ class _LearningStream:
         events = await anext(self._stream)
         told = made.in_events(self._endpoint, events, first=self._first, stored=self._call.store)
         self._first = False
-        await self._objects.learn(self._app, told)
+        await self._objects.learn(self._app, told, upstream=self._upstream)
         return events
 
     async def aclose(self) -> None:

@@ -59,7 +59,13 @@ def parse_fields(fields: Mapping[str, list[str]]) -> Call:
     Raises:
         InvalidRequest: a field has a wrong value.
     """
-    given = {name: fields[name][-1] for name in ("model", "stream") if name in fields}
+    given = {}
+    for name in ("model", "stream"):
+        values = fields.get(name, [])
+        if len(values) > 1:  # upstream might take another one than is checked here
+            raise errors.InvalidRequest(f"The form has the field '{name}' more than once.", param=name)
+        if values:
+            given[name] = values[0]
     if "stream" in given and given["stream"].lower() not in ("true", "false", "1", "0"):
         raise errors.InvalidRequest("'stream' must be true or false.", param="stream", code="invalid_type")
     return Call(model=given.get("model") or None, stream=given.get("stream", "").lower() in ("true", "1"))

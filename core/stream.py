@@ -15,7 +15,28 @@ _LONGEST_EVENT_BYTES = 32 * 1024 * 1024
 """Of a longer event nothing is waited for: an image in base64 has a few MB."""
 
 
-class EventStream:
+class _Passing:
+    """Upstream's bytes on their way, until their end or until the client leaves."""
+
+    def __init__(self, chunks: AsyncGenerator[bytes, None], on_end: Callable[[str], None]) -> None:
+        self._chunks = chunks
+        self._on_end = on_end
+        self._first: bytes | None = None
+        self._open = False
+
+    async def aclose(self) -> None:
+        """Let go of upstream, whose answer nobody reads any more. Closing twice, or after the end, does nothing."""
+        self._end("client_left")
+        self._first = None
+        await self._chunks.aclose()
+
+    def _end(self, outcome: str) -> None:
+        if self._open:
+            self._open = False
+            self._on_end(outcome)
+
+
+class EventStream(_Passing):
     """The server-sent events of an upstream answer, each passed on as soon as it is whole.
 
     The bytes are upstream's own. What is held back is only an event's beginning until its end has come, so that a cut
@@ -36,13 +57,10 @@ class EventStream:
             last_event: found in the last event of a complete stream; None where the protocol has no such event.
             on_end: called once when a started stream has ended, with `ok`, `client_left` or an error's code.
         """
-        self._chunks = chunks
+        super().__init__(chunks, on_end)
         self._last_event = last_event
-        self._on_end = on_end
         self._complete = last_event is None
         self._held = bytearray()
-        self._first: bytes | None = None
-        self._open = False
 
     async def start(self) -> None:
         """Wait for the first event, while the response can still be something else.
@@ -77,19 +95,9 @@ class EventStream:
             self._end(error.code or error.type)
             return errors.to_event(error)
 
-    async def aclose(self) -> None:
-        """Let go of upstream, whose answer nobody reads any more. Closing twice, or after the end, does nothing."""
-        self._end("client_left")
-        await self._chunks.aclose()
-
     @property
     def _has_last_event(self) -> bool:
         return self._complete and self._last_event is not None
-
-    def _end(self, outcome: str) -> None:
-        if self._open:
-            self._open = False
-            self._on_end(outcome)
 
     async def _whole_events(self) -> bytes:
         """The next bytes that end with an event's end."""
@@ -126,3 +134,46 @@ class EventStream:
     def _note(self, events: bytes) -> None:
         if not self._complete and self._last_event is not None:
             self._complete = self._last_event.search(events) is not None
+
+
+class ByteStream(_Passing):
+    """An upstream answer that is no text, such as speech, each chunk passed on as it comes.
+
+    There is no place in it to say that it was cut, so that raises: the adapter then breaks its connection off, by which
+    a client can tell.
+    """
+
+    def __init__(self, chunks: AsyncGenerator[bytes, None], *, on_end: Callable[[str], None]) -> None:
+        """
+        Args:
+            chunks: upstream's bytes; raises an `UpstreamError` where upstream fails.
+            on_end: called once when a started stream has ended, with `ok`, `client_left` or an error's code.
+        """
+        super().__init__(chunks, on_end)
+
+    async def start(self) -> None:
+        """Wait for the first chunk, while the response can still be something else.
+
+        Raises:
+            UpstreamError: upstream failed before it.
+        """
+        self._first = await anext(self._chunks, b"")
+        self._open = True
+
+    def __aiter__(self) -> ByteStream:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._first:
+            chunk, self._first = self._first, None
+            return chunk
+        if not self._open:
+            raise StopAsyncIteration
+        try:
+            return await anext(self._chunks)
+        except StopAsyncIteration:
+            self._end("ok")
+            raise
+        except errors.UpstreamError as error:
+            self._end(error.code or error.type)
+            raise

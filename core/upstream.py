@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from core import attempt, errors, logs, retry, route
@@ -17,6 +17,11 @@ from core.http import Request, Response
 from core.openai_client import Client
 from core.route import Target
 from core.settings import Settings
+
+TARGET_HEADER = "x-trefoil-target"
+"""Names the upstream, as the settings do, that an answer or an error is from."""
+ATTEMPTS_HEADER = "x-trefoil-attempts"
+"""How many attempts there were, at all targets together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,7 @@ class _Tries:
     """The last one asked."""
 
     def headers(self) -> dict[str, str]:
-        return {"x-trefoil-target": self.upstream, "x-trefoil-attempts": str(self.count)}
+        return {TARGET_HEADER: self.upstream, ATTEMPTS_HEADER: str(self.count)}
 
 
 class Upstream:
@@ -60,6 +65,7 @@ class Upstream:
         stream: bool,
         on_end: Callable[[str], None],
         model: str | None = None,
+        upstream: str | None = None,
     ) -> Response:
         """Upstream's answer to `request`: whole, or, where `stream` allows it and upstream gives it, from its first
         event on. An error status is an answer like any other. The answer, and each error below, says in its headers
@@ -68,6 +74,7 @@ class Upstream:
         Args:
             on_end: told how a stream ended.
             model: the one that the request names, an alias or not; None where it names none.
+            upstream: the only one that will do, for it has the objects that the request refers to; None if any will.
 
         Raises:
             UpstreamError: no usable answer came; UpstreamTimeout if none came in time, UpstreamAuthFailed if upstream
@@ -77,7 +84,7 @@ class Upstream:
         tries, call = _Tries(), Call(endpoint, request, stream, on_end)
         try:
             async with asyncio.timeout(_left_seconds(request)):
-                answer = await self._ask_targets(call, model, tries)
+                answer = await self._ask_targets(call, self._targets(model, upstream), model, tries)
         except TimeoutError:
             answer = errors.UpstreamTimeout("The model's service did not answer in time.")
         if isinstance(answer, Response):
@@ -89,10 +96,16 @@ class Upstream:
         for client in self._clients.values():
             await client.close()
 
-    async def _ask_targets(self, call: Call, model: str | None, tries: _Tries) -> Response | errors.UpstreamError:
+    def _targets(self, model: str | None, upstream: str | None) -> Sequence[Target]:
+        targets = self._routes.get(model, ()) if model is not None else ()
+        if upstream in self._clients:
+            return [target for target in targets if target.upstream == upstream] or [Target(upstream, model)]
+        return targets or [Target(self._settings.route.default_upstream, model)]
+
+    async def _ask_targets(
+        self, call: Call, targets: Sequence[Target], model: str | None, tries: _Tries
+    ) -> Response | errors.UpstreamError:
         """One target after the other until one answers. The last one's failure is the answer if none does."""
-        default = (Target(self._settings.route.default_upstream, model),)
-        targets = self._routes.get(model, default) if model is not None else default
         ordered = route.order(targets, self._rests, self._around.random)
         for place, target in enumerate(ordered, start=1):
             has_others = len(ordered) > 1

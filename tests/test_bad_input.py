@@ -141,6 +141,7 @@ def test_a_large_body_within_the_limit(origin: str, http: httpx2.Client) -> None
 
 _RAW = {
     "a key that is no text": b"GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \xff\xfe\x80\r\n\r\n",
+    "a header to forward that is no text": b"GET /v1/models HTTP/1.1\r\nHost: x\r\nOpenAI-Beta: \xff\r\n\r\n",
     "an odd header's bytes": b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Odd: \xf0\x9f\xff\r\n\r\n",
     "a header without a name": b"GET /healthz HTTP/1.1\r\nHost: x\r\n: y\r\n\r\n",
     "a header with a blank in its name": b"GET /healthz HTTP/1.1\r\nHost: x\r\nA B: y\r\n\r\n",

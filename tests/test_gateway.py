@@ -101,6 +101,17 @@ async def test_nothing_of_the_client_s_identity_goes_up(tmp_path: Path) -> None:
     assert not [name for name, value in private.items() if f"\n{name}:" in sent or value in sent]
 
 
+@pytest.mark.parametrize("name", ["accept", "openai-beta", "x-client-request-id"])
+async def test_a_header_that_is_no_ascii_is_left_out(tmp_path: Path, name: str) -> None:
+    answer = plain("200 OK", b"{}", _JSON, "x-request-id: \xe6\xbc\xa2", "openai-version: 1")
+    async with _setup(tmp_path, answer) as setup:
+        response = await setup.call(headers={name: "na\xefve"})
+        (exchange,) = setup.upstream.exchanges
+    assert response.status == 200
+    assert exchange.header(name) != "na\xefve"
+    assert (response.headers["x-request-id"], response.headers["openai-version"]) == ("req_ours", "1")
+
+
 async def test_the_operator_s_own_affairs_do_not_come_down(tmp_path: Path) -> None:
     theirs = ["openai-organization: org-operator", "x-ratelimit-remaining-requests: 7", "set-cookie: a=b", "server: x"]
     kept = ["openai-processing-ms: 12", "openai-version: 2020-10-01"]
@@ -370,6 +381,8 @@ async def test_the_log_says_who_and_how_but_not_what(tmp_path: Path, caplog: pyt
         "path": None,
         "endpoint": "chat.completions.create",
         "model": "gpt-4o",
+        "target": "openai",
+        "attempts": "1",
         "status": 200,
         "outcome": "ok",
     }

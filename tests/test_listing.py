@@ -17,7 +17,7 @@ _IDS = [f"file-{number:03}" for number in range(150)]
 _GONE = "file-148"
 
 
-async def _fetch(object_id: str) -> bytes | None:
+async def _fetch(object_id: str, upstream: str | None) -> bytes | None:
     if object_id == _GONE:
         return None
     number = int(object_id[-3:])
@@ -25,7 +25,7 @@ async def _fetch(object_id: str) -> bytes | None:
 
 
 async def _page(query: str, kind: Kind = Kind.FILE) -> dict[str, Any]:
-    made: dict[str, Any] = json.loads(await listing.make(Page.read(kind, query), _IDS, _fetch))
+    made: dict[str, Any] = json.loads(await listing.make(Page.read(kind, query), dict.fromkeys(_IDS), _fetch))
     return made
 
 
@@ -61,18 +61,18 @@ async def test_only_what_is_wanted() -> None:
 
 
 async def test_chats_begin_with_the_oldest_and_are_told_apart_by_metadata() -> None:
-    async def fetch(object_id: str) -> bytes:
+    async def fetch(object_id: str, upstream: str | None) -> bytes:
         return json.dumps(
             {"id": object_id, "metadata": {"a": object_id[-1]} if object_id > "file-100" else None}
         ).encode()
 
     page = Page.read(Kind.CHAT_COMPLETION, "limit=2&metadata%5Ba%5D=3")
-    found = json.loads(await listing.make(page, _IDS, fetch))
+    found = json.loads(await listing.make(page, dict.fromkeys(_IDS), fetch))
     assert [one["id"] for one in found["data"]] == ["file-103", "file-113"]
 
 
 async def test_an_empty_list() -> None:
-    made = json.loads(await listing.make(Page.read(Kind.FILE, ""), [], _fetch))
+    made = json.loads(await listing.make(Page.read(Kind.FILE, ""), {}, _fetch))
     assert made == {"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False}
 
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Sequence
 import pytest
 
 from core import endpoints, errors
-from core.stream import EventStream
+from core.stream import ByteStream, EventStream
 
 pytestmark = pytest.mark.anyio
 
@@ -172,3 +172,41 @@ async def test_a_protocol_without_a_last_event_may_end_anywhere() -> None:
     await stream.start()
     assert [events async for events in stream] == [b"data: 1\n\n"]
     assert ends == ["ok"]
+
+
+async def test_sound_is_passed_on_chunk_by_chunk() -> None:
+    upstream, ends = Upstream([b"a", b"b"]), Ends()
+    stream = ByteStream(upstream.chunks(), on_end=ends.append)
+    await stream.start()
+    assert upstream.taken == 1
+    assert [chunk async for chunk in stream] == [b"a", b"b"]
+    await stream.aclose()
+    assert ends == ["ok"]
+
+
+async def test_sound_that_is_cut_raises() -> None:
+    ends = Ends()
+    stream = ByteStream(
+        Upstream([b"a"], errors.UpstreamError("cut", code="upstream_cut_off")).chunks(), on_end=ends.append
+    )
+    await stream.start()
+    assert await anext(stream) == b"a"
+    with pytest.raises(errors.UpstreamError):
+        await anext(stream)
+    assert ends == ["upstream_cut_off"]
+
+
+async def test_sound_that_never_begins_can_still_be_a_status() -> None:
+    stream = ByteStream(Upstream([], errors.UpstreamError("no")).chunks(), on_end=Ends().append)
+    with pytest.raises(errors.UpstreamError):
+        await stream.start()
+
+
+async def test_a_client_that_leaves_sound_frees_upstream() -> None:
+    upstream, ends = Upstream([b"a", b"b"]), Ends()
+    stream = ByteStream(upstream.chunks(), on_end=ends.append)
+    await stream.start()
+    await stream.aclose()
+    assert upstream.closed
+    assert ends == ["client_left"]
+    assert [chunk async for chunk in stream] == []

@@ -338,7 +338,9 @@ async def test_an_answer_that_need_not_be_json() -> None:
     speech = plain("200 OK", b"\xff\xfb\x90", "content-type: audio/mpeg")
     async with _setup(speech, _OK) as setup:
         response = await setup.send(_SPEECH)
-        assert (response.body, response.headers["content-type"]) == (b"\xff\xfb\x90", "audio/mpeg")
+        assert not isinstance(response.body, bytes)
+        assert [chunk async for chunk in response.body] == [b"\xff\xfb\x90"]
+        assert response.headers["content-type"] == "audio/mpeg"
         assert _trace(response) == ("t0", 1)
     async with _setup(_GARBAGE, _OK) as setup:
         assert _trace(await setup.send(_CHAT)) == ("t1", 2)
