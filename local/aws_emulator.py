@@ -15,12 +15,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import uvicorn
 
 from local.function_url import FunctionUrl
 from local.listener import listen
-from local.sandboxes import Function, Sandboxes
+from local.runtime_api import InitError, SandboxError
+from local.sandbox import Function
+from local.sandboxes import Sandboxes
 
 
 class _Server(uvicorn.Server):
@@ -38,7 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"aws_emulator: cannot listen on {options.host}:{options.port}: {error.strerror}", file=sys.stderr)
         return 1
-    asyncio.run(_serve(_to_function(options), listener))
+    try:
+        asyncio.run(_serve(_to_function(options), listener))
+    except SandboxError as error:
+        kind = "init error" if isinstance(error, InitError) else "error"
+        print(f"aws_emulator: {kind}: {error}", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -49,7 +57,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--task-root", type=Path, required=True, help="the folder that the zip would hold")
     parser.add_argument("--timeout", type=float, default=900, help="seconds for one request (default: %(default)s)")
     parser.add_argument("--memory", type=int, default=512, help="MB, as the function is told (default: %(default)s)")
-    parser.add_argument("--max-sandboxes", type=int, default=10, help="requests at once (default: %(default)s)")
+    parser.add_argument("--max-sandboxes", type=int, default=50, help="requests at once (default: %(default)s)")
     parser.add_argument("--buffered", action="store_true", help="Lambda's own runtime instead of the zip's `run`")
     options = parser.parse_args(arguments)
     needed = options.task_root / ("lambda_function.py" if options.buffered else "run")
@@ -69,22 +77,39 @@ def _to_function(options: argparse.Namespace) -> Function:
 
 
 async def _serve(function: Function, listener: socket.socket) -> None:
-    """Serve until SIGINT or SIGTERM, then leave no sandbox behind."""
+    """Serve until SIGINT or SIGTERM, then leave no sandbox behind.
+
+    Raises:
+        SandboxError: the function cannot be set up, which is found out before any request is answered.
+    """
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stopping = asyncio.create_task(stop.wait())
     sandboxes = Sandboxes(function)
-    app = FunctionUrl(sandboxes, streaming=function.streaming)
+    warming = asyncio.create_task(sandboxes.warm())
+    try:
+        await asyncio.wait({warming, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if warming.done():
+            warming.result()
+            await _answer(FunctionUrl(sandboxes, streaming=function.streaming), listener, sandboxes, stopping)
+    finally:
+        await sandboxes.close()
+        await asyncio.gather(warming, return_exceptions=True)
+
+
+async def _answer(
+    app: FunctionUrl, listener: socket.socket, sandboxes: Sandboxes, stopping: asyncio.Task[Literal[True]]
+) -> None:
     config = uvicorn.Config(
         app, http="h11", ws="none", lifespan="off", log_config=None, log_level="critical", server_header=False
     )
     server = _Server(config)
     serving = asyncio.create_task(server.serve([listener]))
-    serving.add_done_callback(lambda _: stop.set())
     host, port = listener.getsockname()[:2]
     print(f"aws_emulator: the function URL is http://{host}:{port}/", flush=True)
-    await stop.wait()
-    await sandboxes.close()
+    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    await sandboxes.close()  # first, so that what is being answered breaks off and the server need not wait
     server.should_exit = True
     await serving
 

@@ -92,6 +92,8 @@ def _configure_logging() -> None:
     """The app's lines to stdout; of everything else only warnings, to stderr."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("azure.functions").setLevel(logging.CRITICAL)  # the worker library: its answers say the same
+    # No warning for each request that is no HTTP. A filter, for every server that is made sets the logger's level anew.
+    logging.getLogger("uvicorn.error").addFilter(lambda record: record.levelno >= logging.ERROR)
     lines = logging.StreamHandler(sys.stdout)
     lines.setFormatter(logging.Formatter("%(message)s"))
     app = logging.getLogger("trefoil")

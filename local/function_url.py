@@ -21,7 +21,7 @@ import h11
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from local.runtime_api import Answer, InitError, SandboxError
-from local.sandboxes import Sandboxes
+from local.sandboxes import Sandboxes, Throttled
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -33,6 +33,7 @@ _END_OF_PRELUDE = b"\0" * 8
 _TEXT_TYPES = ("text/", "application/json", "application/javascript", "application/xml")
 _FRAMING = {"connection", "content-length", "keep-alive", "transfer-encoding", "upgrade"}
 _WITHOUT_BODY = {204, 304}
+_THROTTLED = b'{"Reason":"ConcurrentInvocationLimitExceeded","Type":"User","message":"Rate Exceeded."}'
 
 
 class _ClientLeft(Exception):
@@ -90,6 +91,9 @@ class FunctionUrl:
             return
         except _TooLarge:
             await client.break_off(413, "Request Entity Too Large")
+        except Throttled:
+            print("aws_emulator: a request was refused: --max-sandboxes are busy", file=sys.stderr, flush=True)
+            await client.throttle(request_id)
         except SandboxError as error:
             kind = "init error" if isinstance(error, InitError) else "error"
             print(f"aws_emulator: {kind}: {error}", file=sys.stderr, flush=True)
@@ -126,6 +130,18 @@ class _Client:
 
     async def end(self) -> None:
         await self._send({"type": "http.response.body"})
+
+    async def throttle(self, request_id: str) -> None:
+        """Answer what Lambda does where the function's concurrency is used up."""
+        headers = {
+            "content-type": "application/json",
+            "content-length": str(len(_THROTTLED)),
+            "x-amzn-errortype": "TooManyRequestsException",
+            "x-amzn-requestid": request_id,
+        }
+        await self.start(429, [(name.encode(), value.encode()) for name, value in headers.items()])
+        await self.send(_THROTTLED)
+        await self.end()
 
     async def break_off(self, status: int, reason: str) -> None:
         """Answer `reason`. Too late for that, leave the response without its end: the server cuts the connection."""

@@ -50,7 +50,8 @@ class Child:
     ) -> Child:
         """
         Args:
-            on_line: told the child's name and each line that it writes, to its standard output or error.
+            on_line: told the child's name and each line that it writes, to its standard output or error. If it raises,
+                it is told no more; `ended` and `stop` then raise the same.
         """
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -65,6 +66,10 @@ class Child:
             preexec_fn=functools.partial(die_with_parent, signal.SIGTERM),
         )
         return cls(name, process, on_line)
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.returncode is None
 
     async def ended(self) -> int:
         """Wait until it has ended and all that it wrote is read. Its exit code, or minus the signal's number."""
@@ -90,15 +95,23 @@ class Child:
             os.killpg(self._process.pid, number)
 
     async def _read(self) -> None:
+        """Read to the end, come what may: a child whose pipe is full hangs in its next log line."""
         assert self._process.stdout is not None
+        failure: Exception | None = None
         while True:
             try:
                 line = await self._process.stdout.readline()
             except ValueError:  # longer than the limit: the rest comes as the next one
                 continue
             if not line:
-                return
+                break
             text = line.decode("utf-8", "replace").rstrip()
             if text:
                 self.last_lines.append(text)
-                self._on_line(self.name, text)
+            if text and failure is None:
+                try:
+                    self._on_line(self.name, text)
+                except Exception as error:  # not lost: raised at the end
+                    failure = error
+        if failure is not None:
+            raise failure

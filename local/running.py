@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import http.client
+import os
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn, TypeVar
 
 from local.failure import Failure
 from local.processes import Child
@@ -15,6 +15,9 @@ from local.services import HOST, Service
 
 _START_SECONDS = 60.0
 _POLL_SECONDS = 0.05
+_HEALTH_SECONDS = 10.0
+
+_Result = TypeVar("_Result")
 
 
 class Running:
@@ -22,7 +25,8 @@ class Running:
 
     def __init__(self, on_line: Callable[[str, str], None]) -> None:
         self._on_line = on_line
-        self._children: list[Child] = []
+        self._children: dict[str, Child] = {}
+        self._started: dict[str, float] = {}
 
     async def start(self, service: Service) -> None:
         """Start `service` without waiting for it.
@@ -30,38 +34,55 @@ class Running:
         Raises:
             Failure: its port is taken.
         """
-        _check_port(service)
-        child = await Child.start(
+        check_port(service.port, service.name)
+        self._started[service.name] = time.monotonic()
+        self._children[service.name] = await Child.start(
             service.name,
             service.command,
             directory=service.directory,
             environ=service.environ,
             on_line=self._on_line,
         )
-        self._children.append(child)
 
     async def answering(self, service: Service) -> float:
-        """Wait until `service` answers; the seconds that it took.
+        """Wait until `service` answers; the seconds since it was started.
 
         Raises:
             Failure: it did not within a minute, or one of the services stopped.
         """
-        started = time.monotonic()
-        async with self._watched():
-            while time.monotonic() - started < _START_SECONDS:
-                if await asyncio.to_thread(_is_healthy, service):
-                    return time.monotonic() - started
-                await asyncio.sleep(_POLL_SECONDS)
-        child = next(child for child in self._children if child.name == service.name)
-        raise Failure(f"{service.name} has not answered within {_START_SECONDS:.0f} s{_last_words(child)}")
+        started, child = self._started[service.name], self._children[service.name]
+        try:
+            async with asyncio.timeout(_START_SECONDS - (time.monotonic() - started)):
+                await self.unless_one_stops(_healthy(service.port, child))
+        except TimeoutError:
+            reason = _last_words(child)
+            raise Failure(f"{service.name} has not answered within {_START_SECONDS:.0f} s{reason}") from None
+        return time.monotonic() - started
 
-    async def failure(self) -> None:
+    async def unless_one_stops(self, work: Coroutine[Any, Any, _Result]) -> _Result:
+        """The result of `work`, which is given up if a service stops meanwhile.
+
+        Raises:
+            Failure: one has stopped. Whatever became of `work`, this is the reason to give.
+        """
+        working, failing = asyncio.create_task(work), asyncio.create_task(self.failure())
+        try:
+            await asyncio.wait({working, failing}, return_when=asyncio.FIRST_COMPLETED)
+            if failing.done():
+                failing.result()
+            return working.result()
+        finally:
+            for task in (working, failing):
+                task.cancel()
+            await asyncio.gather(working, failing, return_exceptions=True)
+
+    async def failure(self) -> NoReturn:
         """Wait for ever, or until one of the services stops.
 
         Raises:
             Failure: one has stopped.
         """
-        ends = {asyncio.create_task(child.ended()): child for child in self._children}
+        ends = {asyncio.create_task(child.ended()): child for child in self._children.values()}
         try:
             done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -72,30 +93,13 @@ class Running:
         raise Failure(f"{child.name} stopped with exit code {end.result()}{_last_words(child)}")
 
     async def stop(self) -> None:
-        await asyncio.gather(*(child.stop() for child in self._children))
+        await asyncio.gather(*(child.stop() for child in self._children.values()))
         self._children.clear()
 
-    @contextlib.asynccontextmanager
-    async def _watched(self) -> AsyncIterator[None]:
-        """Run the body unless a service stops meanwhile: then that failure is raised in it instead."""
-        body = asyncio.current_task()
-        assert body is not None
-        watching = asyncio.create_task(self.failure())
-        watching.add_done_callback(lambda task: None if task.cancelled() else body.cancel())
-        try:
-            yield
-        except asyncio.CancelledError:
-            if watching.done() and not watching.cancelled():
-                body.uncancel()
-                watching.result()
-            raise
-        finally:
-            watching.cancel()
 
-
-def free_port_base(count: int, first: int = 20_000) -> int:
-    """The first of `count` ports in a row that nobody listens on, from `first` on."""
-    base = first
+def free_port_base(count: int) -> int:
+    """The first of `count` ports in a row that nobody listens on. Processes that ask at once begin elsewhere each."""
+    base = 20_000 + os.getpid() % 1000 * 10
     while True:
         taken = next((port for port in range(base, base + count) if not _is_free(port)), None)
         if taken is None:
@@ -103,11 +107,14 @@ def free_port_base(count: int, first: int = 20_000) -> int:
         base = taken + 1
 
 
-def _check_port(service: Service) -> None:
-    if not _is_free(service.port):
+def check_port(port: int, name: str) -> None:
+    """
+    Raises:
+        Failure: somebody listens on `port`, which is meant for the service `name`.
+    """
+    if not _is_free(port):
         raise Failure(
-            f"port {service.port}, meant for {service.name}, is taken: stop what listens there, or choose other ports "
-            "with --port-base"
+            f"port {port}, meant for {name}, is taken: stop what listens there, or choose other ports with --port-base"
         )
 
 
@@ -121,15 +128,25 @@ def _is_free(port: int) -> bool:
         return True
 
 
-def _is_healthy(service: Service) -> bool:
-    connection = http.client.HTTPConnection(HOST, service.port, timeout=10)
+async def _healthy(port: int, child: Child) -> None:
+    """Wait until `child` answers, and not somebody else who has got hold of the port since it was found free."""
+    while True:
+        if await _is_healthy(port) and child.is_alive:
+            return
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _is_healthy(port: int) -> bool:
     try:
-        connection.request("GET", "/healthz")
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
+        async with asyncio.timeout(_HEALTH_SECONDS):
+            reader, writer = await asyncio.open_connection(HOST, port)
+            try:
+                writer.write(f"GET /healthz HTTP/1.1\r\nHost: {HOST}:{port}\r\nConnection: close\r\n\r\n".encode())
+                return (await reader.readline()).split(b" ")[1:2] == [b"200"]
+            finally:
+                writer.close()
+    except (OSError, ValueError):  # a TimeoutError is an OSError; a line that has no end is a ValueError
         return False
-    finally:
-        connection.close()
 
 
 def _last_words(child: Child) -> str:

@@ -7,20 +7,21 @@ import time
 import openai
 
 from local.failure import Failure
+from local.screen import Screen
 from local.services import TITLES, Service
 
 _QUESTION = "Say hello."
 
 
-async def show(service: Service, *, model: str, app_key: str) -> None:
-    """Ask `service` and print its answer.
+async def show(service: Service, screen: Screen, *, model: str, app_key: str) -> None:
+    """Ask `service` and show its answer.
 
     Raises:
         Failure: it gave none.
     """
-    print(f"{TITLES[service.name]}: ", end="", flush=True)
+    screen.say(f"{TITLES[service.name]}: ", end="")
     try:
-        async with openai.AsyncOpenAI(base_url=f"{service.url}/v1", api_key=app_key, max_retries=0) as client:
+        async with _client(service, app_key) as client:
             completions = client.chat.completions
             started, first, chunks = time.monotonic(), 0.0, 0
             async for chunk in await completions.create(
@@ -28,12 +29,18 @@ async def show(service: Service, *, model: str, app_key: str) -> None:
             ):
                 first = first or time.monotonic() - started
                 chunks += 1
-                print(chunk.choices[0].delta.content or "" if chunk.choices else "", end="", flush=True)
+                screen.say(chunk.choices[0].delta.content or "" if chunk.choices else "", end="")
     except openai.OpenAIError as error:
-        print()
+        screen.say("")
         raise Failure(f"{service.name} did not answer the sample chat: {error}") from error
     took = time.monotonic() - started
-    print(f"\n  first of {chunks} chunks after {first * 1000:.0f} ms, the last after {took * 1000:.0f} ms")
+    screen.say(f"\n  first of {chunks} chunks after {first * 1000:.0f} ms, the last after {took * 1000:.0f} ms")
+
+
+def _client(service: Service, app_key: str) -> openai.AsyncOpenAI:
+    # Not by way of a proxy that the environment may name: the service is on this machine.
+    connections = openai.DefaultAsyncHttpxClient(trust_env=False)
+    return openai.AsyncOpenAI(base_url=f"{service.url}/v1", api_key=app_key, max_retries=0, http_client=connections)
 
 
 def instructions(service: Service, *, model: str, app_key: str) -> str:

@@ -1,171 +1,171 @@
-"""The processes that run the function, as Lambda keeps them: one request each at a time, reused until one breaks."""
+"""The sandboxes of one function, as Lambda keeps them: one request each at a time, reused until one breaks."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import signal
-import sys
-from collections.abc import AsyncIterator, Mapping
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
-from local.processes import die_with_parent
-from local.runtime_api import FUNCTION_NAME, REGION, Answer, FunctionError, RuntimeApi, SandboxError, SandboxLost
+from local.runtime_api import FunctionError, SandboxError, SandboxLost
+from local.sandbox import Function, Sandbox
 
-
-class TimedOut(SandboxError):
-    """The function's time is over."""
-
-
-@dataclass(frozen=True, slots=True)
-class Function:
-    """What would be deployed, and how."""
-
-    task_root: Path
-    """The unpacked zip."""
-    timeout_seconds: float = 900
-    memory_mb: int = 512
-    streaming: bool = True
-    """Whether AWS_LAMBDA_EXEC_WRAPPER names the zip's `run`."""
-    concurrency: int = 10
-
-    def command(self) -> list[str]:
-        wrapper = [str(self.task_root / "run")] if self.streaming else []
-        return [*wrapper, sys.executable, "-m", "awslambdaric", "lambda_function.lambda_handler"]
-
-    def environ(self, runtime_api: str) -> Mapping[str, str]:
-        return {
-            **os.environ,
-            "AWS_EXECUTION_ENV": f"AWS_Lambda_python{sys.version_info.major}.{sys.version_info.minor}",
-            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(self.memory_mb),
-            "AWS_LAMBDA_FUNCTION_NAME": FUNCTION_NAME,
-            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-            "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
-            "AWS_LAMBDA_RUNTIME_API": runtime_api,
-            "AWS_REGION": REGION,
-            "LAMBDA_TASK_ROOT": str(self.task_root),
-            "PYTHONPATH": str(self.task_root),
-            "_HANDLER": "lambda_function.lambda_handler",
-        }
+# More at once would only slow each other down: what a sandbox does while it starts is to import.
+_STARTS_AT_ONCE = 2 * (os.cpu_count() or 1)
+_IDLE_SECONDS = 60.0
+_ALWAYS_KEPT = 4
 
 
-class Sandbox:
-    """One process and its Runtime API."""
-
-    def __init__(self, function: Function, api: RuntimeApi, process: asyncio.subprocess.Process) -> None:
-        self._function = function
-        self._api = api
-        self._process = process
-        self._watch = asyncio.create_task(self._wait_for_exit())
-
-    @classmethod
-    async def start(cls, function: Function) -> Sandbox:
-        api = RuntimeApi()
-        environ = function.environ(await api.open())
-        process = await asyncio.create_subprocess_exec(
-            *function.command(),
-            cwd=function.task_root,
-            env=environ,
-            stdin=asyncio.subprocess.DEVNULL,
-            start_new_session=True,  # the terminal's Ctrl-C is for the emulator, which then stops this one
-            preexec_fn=die_with_parent,
-        )
-        return cls(function, api, process)
-
-    async def idle(self) -> None:
-        """Wait until it asks for work. Raises `SandboxError` if it never will, or not within the function's time."""
-        async with self._time_limit():
-            await self._api.asked()
-
-    @asynccontextmanager
-    async def invoke(self, event: bytes, *, request_id: str) -> AsyncIterator[Answer]:
-        """Have an idle sandbox answer. Raises `SandboxError`, wherever in the answer the deadline may come."""
-        timeout = self._function.timeout_seconds
-        async with (
-            self._time_limit(),
-            self._api.invoke(event, request_id=request_id, timeout_seconds=timeout) as answer,
-        ):
-            yield answer
-
-    async def stop(self) -> None:
-        if self._process.returncode is None:
-            self._process.kill()
-        await self._watch
-
-    @asynccontextmanager
-    async def _time_limit(self) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(self._function.timeout_seconds):
-                yield
-        except TimeoutError:
-            raise TimedOut(f"Task timed out after {self._function.timeout_seconds:.2f} seconds") from None
-
-    async def _wait_for_exit(self) -> None:
-        status = await self._process.wait()
-        ending = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
-        self._api.lose(SandboxLost(f"the sandbox ended with {ending}"))
+class Throttled(Exception):
+    """As many requests are being answered as may be at once."""
 
 
 class Sandboxes:
-    """At most `function.concurrency` sandboxes, started when none is idle. Further requests wait their turn."""
+    """At most `function.concurrency` sandboxes, for as many requests. A request gets an idle one; where there is none,
+    the first that becomes idle or has started for it. What a burst leaves behind ends after a minute without work.
+    """
 
-    def __init__(self, function: Function) -> None:
+    def __init__(self, function: Function, *, start: Callable[[Function], Awaitable[Sandbox]] = Sandbox.start) -> None:
         self._function = function
-        self._turns = asyncio.Semaphore(function.concurrency)
-        self._idle: list[Sandbox] = []
+        self._start = start
+        self._leases = 0
+        self._turns: deque[asyncio.Future[Sandbox]] = deque()
+        self._starts: set[asyncio.Task[None]] = set()
         self._all: set[Sandbox] = set()
+        self._idle: dict[Sandbox, float] = {}
+        """Since when each has been idle: the one used last at the end, those that were never used at the beginning."""
+        self._ends: set[asyncio.Task[None]] = set()
         self._closed = False
 
     @asynccontextmanager
     async def lease(self) -> AsyncIterator[Sandbox]:
-        """An idle sandbox for one request. One that fails or is left half-way is stopped, not used again."""
-        async with self._turns:
+        """An idle sandbox for one request. One that fails or is left half-way is stopped, not used again.
+
+        Raises:
+            Throttled: the function's concurrency is used up.
+            SandboxError: the sandbox that was to start for this request did not.
+        """
+        if self._leases >= self._function.concurrency:
+            raise Throttled
+        self._leases += 1
+        try:
             sandbox = await self._take()
             try:
                 yield sandbox
             except FunctionError:
-                self._idle.append(sandbox)
+                self._offer(sandbox)
                 raise
             except BaseException:
                 await self._discard(sandbox)
                 raise
-            self._idle.append(sandbox)
+            self._offer(sandbox)
+        finally:
+            self._leases -= 1
+
+    async def warm(self) -> None:
+        """Have a sandbox ready. Raises `SandboxError` where none can be."""
+        async with self.lease():
+            pass
 
     async def close(self) -> None:
         """Stop all, and start no more; requests that are being answered break off."""
         self._closed = True
+        for start in self._starts:
+            start.cancel()
+        while self._turns:
+            self._refuse(SandboxLost("the emulator is stopping"))
+        await asyncio.gather(*self._starts, *self._ends, return_exceptions=True)
         for sandbox in list(self._all):
             await self._discard(sandbox)
 
     async def _take(self) -> Sandbox:
-        while self._idle:
-            sandbox = self._idle.pop()
+        while True:
+            sandbox = self._idle.popitem()[0] if self._idle else await self._next()
             try:
                 await sandbox.idle()
             except SandboxError:  # it broke after its last answer, which is not this request's fault
                 await self._discard(sandbox)
+            except BaseException:
+                await self._discard(sandbox)
+                raise
             else:
                 return sandbox
-        return await self._start()
 
-    async def _start(self) -> Sandbox:
-        self._refuse_when_closed()
-        sandbox = await Sandbox.start(self._function)
-        self._all.add(sandbox)
-        try:
-            self._refuse_when_closed()  # again: starting takes a moment, in which `close` does not see it
-            await sandbox.idle()
-        except BaseException:
-            await self._discard(sandbox)
-            raise
-        return sandbox
-
-    def _refuse_when_closed(self) -> None:
+    async def _next(self) -> Sandbox:
+        """Wait in line for a sandbox."""
         if self._closed:
             raise SandboxLost("the emulator is stopping")
+        turn: asyncio.Future[Sandbox] = asyncio.get_running_loop().create_future()
+        self._turns.append(turn)
+        self._start_enough()
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and not turn.exception():
+                self._offer(turn.result())
+            raise
+
+    def _offer(self, sandbox: Sandbox, *, used: bool = True) -> None:
+        """An idle sandbox for whoever has waited longest, or else for a request to come: those in use go on in use."""
+        if turn := self._first_turn():
+            turn.set_result(sandbox)
+        elif sandbox in self._all:
+            loop = asyncio.get_running_loop()
+            newest = {sandbox: loop.time()}
+            self._idle = self._idle | newest if used else newest | self._idle
+            loop.call_later(_IDLE_SECONDS, self._end_surplus)
+
+    def _refuse(self, error: Exception) -> None:
+        if turn := self._first_turn():
+            turn.set_exception(error)
+
+    def _first_turn(self) -> asyncio.Future[Sandbox] | None:
+        while self._turns:
+            turn = self._turns.popleft()
+            if not turn.done():
+                return turn
+        return None
+
+    def _start_enough(self) -> None:
+        """A start for each that waits, as far as there is room."""
+        room = self._function.concurrency - len(self._all)
+        wanted = min(len(self._turns), _STARTS_AT_ONCE, room)
+        while len(self._starts) < wanted and not self._closed:
+            start = asyncio.create_task(self._start_one())
+            self._starts.add(start)
+            start.add_done_callback(self._started)
+
+    async def _start_one(self) -> None:
+        try:
+            sandbox = await self._start(self._function)
+            try:
+                await sandbox.idle()
+            except BaseException:
+                await sandbox.stop()
+                raise
+        except Exception as error:  # of whatever kind: somebody is waiting, and must be told
+            self._refuse(error)
+        else:
+            self._all.add(sandbox)
+            self._offer(sandbox, used=False)
+
+    def _started(self, start: asyncio.Task[None]) -> None:
+        self._starts.discard(start)
+        self._start_enough()
+
+    def _end_surplus(self) -> None:
+        """End those that have been idle for long, except for a few."""
+        earliest = asyncio.get_running_loop().time() - _IDLE_SECONDS
+        for sandbox in [sandbox for sandbox, since in self._idle.items() if since <= earliest]:
+            if len(self._idle) <= _ALWAYS_KEPT:
+                return
+            del self._idle[sandbox]
+            end = asyncio.create_task(self._discard(sandbox))
+            self._ends.add(end)
+            end.add_done_callback(self._ends.discard)
 
     async def _discard(self, sandbox: Sandbox) -> None:
         self._all.discard(sandbox)
         await sandbox.stop()
+        self._start_enough()

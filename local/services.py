@@ -65,6 +65,10 @@ class Deployment:
     def upstream_base_url(self) -> str:
         return self.upstream_url or f"{self.upstream().url}/v1"
 
+    @property
+    def store_file(self) -> Path:
+        return self.state / "store.sqlite3"
+
     def port(self, name: str) -> int:
         return self.port_base + _OFFSETS[name]
 
@@ -100,7 +104,7 @@ class Deployment:
         return _base(self.environ) | {
             "OPENAI_API_KEY": self.upstream_key,
             "TREFOIL_UPSTREAM_URL": self.upstream_base_url,
-            "TREFOIL_SQLITE_PATH": str(self.state / "store.sqlite3"),
+            "TREFOIL_SQLITE_PATH": str(self.store_file),
         }
 
     def _module(self, name: str, module: str, directory: Path, environ: Mapping[str, str], *more: str) -> Service:
@@ -113,9 +117,14 @@ class Deployment:
 
 def _base(environ: Mapping[str, str]) -> dict[str, str]:
     """The caller's environment, less what would lead a service elsewhere than this run means it to go."""
-    kept = {name: value for name, value in environ.items() if not name.startswith(("OPENAI_", "TREFOIL_"))}
+    kept = {name: value for name, value in environ.items() if not name.startswith("OPENAI_")}
     kept |= {name: environ[name] for name in _OPERATORS_ACCOUNT if name in environ}
-    return kept | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": os.fspath(REPOSITORY)}
+    if config := environ.get("TREFOIL_CONFIG"):
+        kept["TREFOIL_CONFIG"] = os.path.abspath(config)  # the services start in other folders than the caller's
+    direct = ",".join(filter(None, (environ.get("no_proxy") or environ.get("NO_PROXY"), HOST, "localhost")))
+    kept |= {"NO_PROXY": direct, "no_proxy": direct}
+    # UTF-8, because that is what the launcher reads, whatever it may show.
+    return kept | {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", "PYTHONPATH": os.fspath(REPOSITORY)}
 
 
 def _is_installed(module: str) -> bool:
