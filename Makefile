@@ -1,10 +1,11 @@
 # Everything a person or a script does with this repository. `make` alone lists it.
 .DEFAULT_GOAL := help
-PYTHON ?= python3
+# The Python to make the virtual environment with, such as python3.12; by default, what local/setup.sh finds.
+PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test setup check node rie lock clean
+.PHONY: help run test setup check node rie suite conformance lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,7 +27,13 @@ node:  ## install OpenAI's client for Node.js, for the test that uses it (needs 
 	npm install --silent --no-save --no-package-lock --no-audit --no-fund --prefix .trefoil/node openai@7.57.0
 
 rie: $(VENV)/run.stamp  ## install AWS's Runtime Interface Emulator, for the tests that use it
-	$(BIN)/python -m pip --quiet install --no-deps --target .trefoil/rie aws-sam-cli==1.170.0
+	sh local/pip_install.sh $(VENV) --quiet --no-deps --target .trefoil/rie aws-sam-cli==1.170.0
+
+suite: $(VENV)/dev.stamp  ## fetch OpenAI's own test suite and a mock upstream, for the tests that use them (needs npm)
+	@PYTHONPATH=. $(BIN)/python tests/conformance.py --install
+
+conformance: suite  ## OpenAI's own test suite through each cloud; options: make conformance ARGS="--cloud aws"
+	@PYTHONPATH=. $(BIN)/python tests/conformance.py $(ARGS)
 
 lock:  ## resolve the dependencies of pyproject.toml anew (needs uv)
 	sh local/lock.sh

@@ -13,10 +13,18 @@ from core import errors
 from core.gateway import Gateway
 from core.http import Request, Response
 
+_READ_TO_REFUSE = 4
+"""So many times the limit is read of a body that is refused, and thrown away: a client that is still sending, or a
+proxy on the way, may otherwise lose the answer with the connection."""
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+
+
+class _FarTooLarge(errors.BodyTooLarge):
+    """The body is not even worth reading to its end."""
 
 
 class _ClientLeft(Exception):
@@ -37,7 +45,7 @@ class AsgiApplication:
         """
         Args:
             gateway: gives the process's gateway; called for every request.
-            body_limit_bytes: a longer body is refused as soon as it is known to be longer.
+            body_limit_bytes: a longer body is refused, and nothing of it kept.
             timeout_seconds: after which the platform ends a request; None where it never does.
             first_byte_timeout_seconds: after which the platform ends a request whose answer has not begun.
         """
@@ -59,8 +67,9 @@ class AsgiApplication:
             return
         except errors.BodyTooLarge as error:
             response = self._gateway().refuse(request, error)
-            # What is left of the body is not worth reading.
-            await _write(replace(response, headers={**response.headers, "connection": "close"}), send)
+            if isinstance(error, _FarTooLarge):
+                response = replace(response, headers={**response.headers, "connection": "close"})
+            await _write(response, send)
             return
         await _unless_client_leaves(self._answer(replace(request, body=content), send), receive)
 
@@ -94,19 +103,24 @@ def _after(started: float, seconds: float | None) -> float | None:
 
 async def _read_body(request: Request, receive: Receive, limit_bytes: int) -> bytes:
     announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > limit_bytes:
-        raise errors.BodyTooLarge(limit_bytes)
+    size = int(announced) if announced.isdecimal() else 0
+    if size > limit_bytes * _READ_TO_REFUSE:
+        raise _FarTooLarge(limit_bytes)
     parts, size = [], 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise _ClientLeft
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > limit_bytes:
-            raise errors.BodyTooLarge(limit_bytes)
+        size += len(message.get("body", b""))
+        if size > limit_bytes * _READ_TO_REFUSE:
+            raise _FarTooLarge(limit_bytes)
+        if size <= limit_bytes:
+            parts.append(message.get("body", b""))
         if not message.get("more_body", False):
-            return b"".join(parts)
+            break
+    if size > limit_bytes:
+        raise errors.BodyTooLarge(limit_bytes)
+    return b"".join(parts)
 
 
 async def _write(response: Response, send: Send) -> None:

@@ -46,8 +46,8 @@ class Page:
         """
         given = dict(parse_qsl(query, keep_blank_values=True))
         limit = given.get("limit", str(_DEFAULT_PAGE))
-        if not (limit.isascii() and limit.isdigit() and int(limit) > 0):
-            raise errors.InvalidRequest("'limit' must be a whole number above 0.", param="limit", code="invalid_value")
+        if not (limit.isascii() and limit.isdigit()):
+            raise errors.InvalidRequest("'limit' must be a whole number.", param="limit", code="invalid_value")
         order = given.get("order", "asc" if kind in _ASCENDING_BY_DEFAULT else "desc")
         if order not in ("asc", "desc"):
             raise errors.InvalidRequest("'order' must be 'asc' or 'desc'.", param="order", code="invalid_value")

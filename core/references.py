@@ -38,13 +38,11 @@ _KINDS: Mapping[str, Kind] = {
 _OPAQUE = frozenset({"metadata", "attributes", "parameters", "schema", "filters"})
 """Keys whose values are the client's own data, which upstream does not look into."""
 
-_OPERATORS_OWN = frozenset({"connector_id", "skill_id", "tunnel_id"})
-"""Keys that reach into what the operator has set up at OpenAI, and that no app can be shown to own."""
+_OPERATORS_OWN = frozenset({"connector_id", "tunnel_id"})
+"""Keys that reach into the services which the operator has connected to the account, such as a mailbox."""
 
 _ITEM_LISTS = frozenset({"input", "items"})
-_MAY_REFER = re.compile(
-    rb'"(?:' + "|".join([*_KINDS, *_OPERATORS_OWN, "prompt", "audio", *_ITEM_LISTS]).encode() + rb')"|\\u'
-)
+_MAY_REFER = re.compile(rb'"(?:' + "|".join([*_KINDS, *_OPERATORS_OWN, "audio", *_ITEM_LISTS]).encode() + rb')"|\\u')
 
 
 def in_json(body: bytes) -> list[Reference]:
@@ -81,7 +79,7 @@ def _walk(value: Any, place: str) -> Iterator[Reference]:
     elif isinstance(value, dict):
         for key, inner in value.items():
             param = f"{place}.{key}" if place else key
-            if key in _OPERATORS_OWN or (param == "prompt" and isinstance(inner, dict)):
+            if key in _OPERATORS_OWN:
                 raise errors.InvalidRequest(
                     f"'{param}' is not available through this service: it belongs to the operator's own account.",
                     param=param,

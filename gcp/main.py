@@ -10,6 +10,7 @@ import os
 from typing import cast
 
 import functions_framework.aio
+from starlette.convertors import CONVERTOR_TYPES
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -18,6 +19,10 @@ from core.asgi import AsgiApplication
 from core.gateway import Gateway
 from core.settings import Settings
 from core.sqlite_store import SqliteStore
+
+# The framework's catch-all route is Starlette's `path`, whose pattern leaves out a line break: `%0A` in a path would be
+# answered by the framework, not in OpenAI's shape.
+CONVERTOR_TYPES["path"].regex = "(?s:.*)"
 
 logs.to_stdout()
 _settings = Settings.load(os.environ)

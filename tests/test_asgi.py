@@ -104,17 +104,26 @@ async def test_the_platform_s_times_become_deadlines() -> None:
     assert request.deadline - request.first_byte_deadline == 90
 
 
-async def test_a_body_is_refused_as_soon_as_it_is_too_long() -> None:
+@pytest.mark.parametrize(
+    ("headers", "parts", "closes"),
+    [
+        ([], (b"123456", b"789012", b"and so on"), False),
+        ([(b"content-length", b"40")], (b"1" * 40,), False),
+        ([], (b"1" * 30, b"2" * 30), True),
+        ([(b"content-length", b"41")], (), True),
+    ],
+)
+async def test_a_body_that_is_too_long_is_refused(
+    headers: list[tuple[bytes, bytes]], parts: tuple[bytes, ...], closes: bool
+) -> None:
     async def handle(request: Request) -> Response:
         raise AssertionError("not to be called")
 
-    sizes = [[], [(b"content-length", b"11")]]
-    for headers, parts in zip(sizes, [(b"123456", b"789012", b"and so on"), ()], strict=True):
-        client = Client(*parts)
-        await _application(handle)({**_SCOPE, "headers": headers}, client.receive, client.send)
-        assert client.sent[0]["status"] == 413
-        assert (b"connection", b"close") in client.sent[0]["headers"]
-        assert b"10 bytes" in client.sent[1]["body"]
+    client = Client(*parts)
+    await _application(handle)({**_SCOPE, "headers": headers}, client.receive, client.send)
+    assert client.sent[0]["status"] == 413
+    assert ((b"connection", b"close") in client.sent[0]["headers"]) is closes
+    assert b"10 bytes" in client.sent[1]["body"]
 
 
 async def test_a_client_that_leaves_while_it_sends_is_not_answered() -> None:

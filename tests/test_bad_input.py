@@ -55,7 +55,7 @@ _CASES = [
     Case("null model", 400, "invalid_type", body=b'{"model":null,"messages":[{}]}', param="model"),
     Case("model of a wrong type", 400, "invalid_type", body=b'{"model":["a"],"messages":[{}]}', param="model"),
     Case("empty model", 400, "invalid_value", body=b'{"model":"","messages":[{}]}', param="model"),
-    Case("unknown model", 404, "model_not_found", body=_GOOD.replace(b"offline", b"gpt-nope"), param="model"),
+    Case("unknown model", 404, "model_not_found", body=_GOOD.replace(b"offline", b"gpt-nope")),
     Case(
         "a model name as long as a prompt",
         400,
@@ -78,6 +78,7 @@ _CASES = [
     Case("no v1", 404, "unknown_url", path="/chat/completions"),
     Case("root", 404, "unknown_url", "GET", "/"),
     Case("odd path", 404, "unknown_url", path="/v1/%00%ff/../x"),
+    Case("a line break in the path", 404, "unknown_url", path="/v1/files/a%0Ab/c"),
     Case("path up the tree", 404, "unknown_url", "GET", "/v1/models/%2e%2e%2ffiles"),
     Case("get a post", 405, "method_not_supported", "GET", "/v1/embeddings"),
     Case("delete a post", 405, "method_not_supported", "DELETE", _CHAT),

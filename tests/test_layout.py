@@ -46,7 +46,7 @@ def test_core_knows_no_cloud(file: Path) -> None:
 
 @pytest.mark.parametrize("cloud", _CLOUDS)
 def test_adapters_know_no_openai_and_no_other_cloud(cloud: str) -> None:
-    forbidden = {"openai", "httpx2", "local"}
+    forbidden = {"openai", "local"}
     for file in _files(cloud):
         roots = {name.partition(".")[0] for name in _imports(file)}
         own = {path.stem for other in _CLOUDS if other != cloud for path in _files(other)}

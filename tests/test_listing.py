@@ -71,12 +71,17 @@ async def test_chats_begin_with_the_oldest_and_are_told_apart_by_metadata() -> N
     assert [one["id"] for one in found["data"]] == ["file-103", "file-113"]
 
 
+async def test_a_page_of_nothing() -> None:
+    page = await _page("limit=0")
+    assert (page["data"], page["first_id"], page["has_more"]) == ([], None, True)
+
+
 async def test_an_empty_list() -> None:
     made = json.loads(await listing.make(Page.read(Kind.FILE, ""), {}, _fetch))
     assert made == {"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False}
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=-1", "limit=x", "limit=", "limit=²", "order=up"])
+@pytest.mark.parametrize("query", ["limit=-1", "limit=x", "limit=", "limit=²", "order=up"])
 async def test_what_makes_no_sense_is_refused(query: str) -> None:
     with pytest.raises(errors.InvalidRequest) as caught:
         await _page(query)

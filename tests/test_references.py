@@ -112,26 +112,20 @@ def test_a_key_that_stands_twice_is_refused() -> None:
         references.in_json(b'{"previous_response_id": "theirs", "previous_response_id": "mine"}')
 
 
-@pytest.mark.parametrize(
-    ("body", "param"),
-    [
-        ({"prompt": {"id": "pmpt_1"}}, "prompt"),
-        ({"tools": [{"type": "mcp", "connector_id": "connector_gmail"}]}, "tools[0].connector_id"),
-        (
-            {"tools": [{"type": "shell", "environment": {"skills": [{"skill_id": "s"}]}}]},
-            "tools[0].environment.skills[0].skill_id",
-        ),
-    ],
-)
-def test_what_belongs_to_the_operator_is_refused(body: dict[str, Any], param: str) -> None:
+@pytest.mark.parametrize("key", ["connector_id", "tunnel_id"])
+def test_what_the_operator_has_connected_is_refused(key: str) -> None:
     with pytest.raises(errors.InvalidRequest) as caught:
-        references.in_json(json.dumps(body).encode())
-    assert (caught.value.param, caught.value.code) == (param, "unsupported_parameter")
+        references.in_json(json.dumps({"tools": [{"type": "mcp", key: "connector_gmail"}]}).encode())
+    assert (caught.value.param, caught.value.code) == (f"tools[0].{key}", "unsupported_parameter")
 
 
-def test_a_prompt_that_is_text_is_none_of_the_operator_s() -> None:
-    assert references.in_json(b'{"prompt": "hi"}') == []
-    assert references.in_json(b'{"prompt": ["hi", [1, 2]]}') == []
+def test_the_operator_s_prompts_and_skills_are_there_for_apps() -> None:
+    """No app can have made one, so none is another app's. What is put into a prompt's variables is looked at."""
+    body = {"prompt": {"id": "pmpt_1", "variables": {"doc": {"type": "input_file", "file_id": "file-1"}}}}
+    assert references.in_json(json.dumps(body).encode()) == [
+        Reference(Kind.FILE, "file-1", "prompt.variables.doc.file_id")
+    ]
+    assert references.in_json(b'{"input": "x", "tools": [{"environment": {"skills": [{"skill_id": "s"}]}}]}') == []
 
 
 def test_in_forms() -> None:
