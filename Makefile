@@ -5,7 +5,7 @@ PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test setup check node rie suite conformance lock clean
+.PHONY: help run test setup check node rie cosmos suite conformance lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,6 +28,9 @@ node:  ## install OpenAI's client for Node.js, for the test that uses it (needs 
 
 rie: $(VENV)/run.stamp  ## install AWS's Runtime Interface Emulator, for the tests that use it
 	sh local/pip_install.sh $(VENV) --quiet --no-deps --target .trefoil/rie aws-sam-cli==1.170.0
+
+cosmos:  ## install a Cosmos DB emulator, for the tests that use it (needs npm)
+	npm install --silent --no-save --no-package-lock --no-audit --no-fund --prefix .trefoil/cosmos @vercel/cosmosdb-server@1.0.1
 
 suite: $(VENV)/dev.stamp  ## fetch OpenAI's own test suite and a mock upstream, for the tests that use them (needs npm)
 	@PYTHONPATH=. $(BIN)/python tests/conformance.py --install
