@@ -14,8 +14,8 @@ import openai
 from pydantic_core import from_json
 
 from core import errors, logs, schemas
-from core.body_edit import is_form
 from core.endpoints import Endpoint
+from core.forms import canonical_type, is_form
 from core.http import Request, Response
 from core.openai_client import Client
 from core.retry import Cause, Failure, is_transient
@@ -94,7 +94,7 @@ def _stream(answer: httpx2.Response, call: Call) -> EventStream | ByteStream | N
     """What is passed on as it comes: events where they were asked for, and what is no JSON, such as speech."""
     media_type = _media_type(answer)
     if call.stream and media_type == "text/event-stream":
-        return EventStream(_chunks(answer, call.request), last_event=call.endpoint.last_event, on_end=call.on_end)
+        return EventStream(_chunks(answer, call.request), last_events=call.endpoint.last_events, on_end=call.on_end)
     if not call.endpoint.answers_json and not media_type.startswith(("application/json", "text/")):
         return ByteStream(_chunks(answer, call.request), on_end=call.on_end)
     return None
@@ -112,7 +112,7 @@ def _sent_headers(request: Request) -> dict[str, str]:
     headers = _printable(request.headers, _REQUEST_HEADERS)
     content_type = request.headers.get("content-type", "")
     # Any other body is JSON, whatever the client called it.
-    return {**headers, "content-type": content_type} if is_form(content_type) else headers
+    return {**headers, "content-type": canonical_type(content_type)} if is_form(content_type) else headers
 
 
 async def _chunks(answer: httpx2.Response, request: Request) -> AsyncGenerator[bytes, None]:
@@ -156,9 +156,12 @@ def _whole_answer(answer: httpx2.Response, call: Call, content: bytes) -> Respon
 def _is_readable(answer: httpx2.Response, endpoint: Endpoint, content: bytes) -> bool:
     if answer.is_redirect:
         return False
-    if answer.is_success and not endpoint.answers_json:
-        return True
-    return _media_type(answer) == "application/json" and schemas.is_object(content)
+    media_type = _media_type(answer)
+    if media_type == "application/json" and content:
+        return schemas.is_object(content)
+    if endpoint.method == "DELETE" and answer.is_success:
+        return not content
+    return answer.is_success and not endpoint.answers_json and media_type != "text/html" and bool(content)
 
 
 def _is_failure(answer: httpx2.Response) -> bool:

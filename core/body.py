@@ -36,9 +36,11 @@ def read(endpoint: Endpoint, request: Request, *, limit_bytes: int) -> Body:
     if encoding != "identity":
         raise errors.UnsupportedBody("A compressed request body is not supported: send it without Content-Encoding.")
     content_type = request.headers.get("content-type", "")
-    if endpoint.form and content_type.strip().lower().startswith(forms.MEDIA_TYPE):
+    if endpoint.form and forms.is_form(content_type):
         fields = forms.read_fields(request.body, content_type)
         return Body(schemas.parse_fields(fields), tuple(references.in_form(fields)))
+    if content_type.strip().lower().startswith("multipart/") and endpoint.json is not None:
+        raise errors.UnsupportedBody("This endpoint takes JSON: send the request as application/json.")
     if endpoint.json is None:
         raise errors.UnsupportedBody(f"This endpoint takes a form: send the request as {forms.MEDIA_TYPE}.")
     if not request.body and endpoint.json is schemas.Call:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+
+from core import forms
 
 _STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
 _JSON_TOKEN = re.compile(rb"(" + _STRING + rb")(\s*:)?|[{}\[\]]", re.DOTALL)
@@ -12,8 +14,6 @@ _JSON_TOKEN = re.compile(rb"(" + _STRING + rb")(\s*:)?|[{}\[\]]", re.DOTALL)
 _MODEL = re.compile(rb'"model"\s*:\s*(' + _STRING + rb")", re.DOTALL)
 _ESCAPED_LETTER = re.compile(rb"\\u006[4-6c-f]", re.IGNORECASE)
 """One that could stand in `model`."""
-_FORM_BOUNDARY = re.compile(r';\s*boundary=(?:"([^"]+)"|([^;\s]+))', re.IGNORECASE)
-_PARAMETER = re.compile(rb';\s*([\w*-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]*))')
 
 
 def with_model(body: bytes, content_type: str, model: str) -> bytes:
@@ -21,16 +21,13 @@ def with_model(body: bytes, content_type: str, model: str) -> bytes:
 
     Where it names one more than once, each is replaced, so that no reader finds another.
     """
-    if is_form(content_type):
-        return _replaced(body, _form_spans(body, content_type), model.encode())
+    if forms.is_form(content_type):
+        named = (part for part in forms.parts(body, content_type) if part.name == "model")
+        return _replaced(body, ((part.start, part.end) for part in named), model.encode())
     return _replaced(body, _json_spans(body), json.dumps(model, ensure_ascii=False).encode())
 
 
-def is_form(content_type: str) -> bool:
-    return content_type.partition(";")[0].strip().lower() == "multipart/form-data"
-
-
-def _replaced(body: bytes, spans: Iterator[tuple[int, int]], value: bytes) -> bytes:
+def _replaced(body: bytes, spans: Iterable[tuple[int, int]], value: bytes) -> bytes:
     pieces, copied = [], 0
     for start, end in spans:
         pieces += [body[copied:start], value]
@@ -61,33 +58,3 @@ def _json_spans(body: bytes) -> Iterator[tuple[int, int]]:
 
 def _is_model(key: bytes) -> bool:
     return key == b'"model"' or (b"\\" in key and json.loads(key) == "model")
-
-
-def _form_spans(body: bytes, content_type: str) -> Iterator[tuple[int, int]]:
-    """Where the values of the fields named `model` lie."""
-    boundary = _FORM_BOUNDARY.search(content_type)
-    if boundary is None:
-        return
-    delimiter = b"\r\n--" + (boundary[1] or boundary[2]).encode("latin-1")
-    # The first delimiter may be the body's beginning.
-    start = len(delimiter) - 2 if body.startswith(delimiter[2:]) else _after(body, delimiter, 0)
-    while start >= 0:
-        head_end = body.find(b"\r\n\r\n", start)
-        end = body.find(delimiter, start)
-        if 0 <= head_end <= end - 4 and _field_name(body[start:head_end]) == b"model":
-            yield head_end + 4, end
-        start = _after(body, delimiter, start)
-
-
-def _after(body: bytes, delimiter: bytes, start: int) -> int:
-    at = body.find(delimiter, start)
-    return at + len(delimiter) if at >= 0 else -1
-
-
-def _field_name(head: bytes) -> bytes | None:
-    for line in head.split(b"\r\n"):
-        name, _, value = line.partition(b":")
-        if name.strip().lower() == b"content-disposition":
-            parameters = {found[1].lower(): found[2] or found[3] for found in _PARAMETER.finditer(value)}
-            return parameters.get(b"name")
-    return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,19 +9,7 @@ from urllib.parse import unquote
 
 from core import errors, schemas
 from core.kinds import Kind
-
-_FAILED = rb'"type": ?"(?:error|response\.failed)"|(?:^|[\r\n])data: ?\{"error"'
-FAILED_STREAM = re.compile(_FAILED)
-"""Found in the last event of a stream of which upstream, or this service, says that it failed."""
-
-
-def _last_event(*types: str, done: bool = False) -> re.Pattern[bytes]:
-    """Matches the event that says that a stream is complete, or upstream's own word that it failed."""
-    complete = [rb'"type": ?"(?:' + b"|".join(re.escape(name).encode() for name in types) + rb')"'] if types else []
-    if done:
-        complete.append(rb"(?:^|[\r\n])data: ?\[DONE\]")
-    # Quotation marks inside a JSON text are escaped, so no text that a model writes can look like this.
-    return re.compile(b"|".join([*complete, _FAILED]))
+from core.stream_end import DONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +29,8 @@ class Endpoint:
     """Whether the request's body may be multipart/form-data; if `json` is None, it must be."""
     answers_json: bool = True
     """Whether a whole answer is a JSON object; otherwise it may be anything, such as speech."""
-    last_event: re.Pattern[bytes] | None = None
-    """Found in the last event of a complete stream: one that ends without it was cut. None where none is given."""
+    last_events: frozenset[str] = frozenset()
+    """The types that a complete stream's last event can have; empty where nothing is streamed."""
     repeatable: bool = True
     """Whether a call that upstream may have taken can be made again: that costs money, but leaves no second object."""
     makes: Kind | None = None
@@ -72,11 +59,13 @@ OBJECTS_IN_PATHS: Mapping[str, Kind] = {
 
 OPENAPI = Endpoint("openapi", "GET", "/openapi.json", public=True)
 
-_CHAT = _last_event(done=True)
-_RESPONSE = _last_event("response.completed", "response.incomplete", "response.cancelled")
-_IMAGE = _last_event("image_generation.completed", "image_edit.completed", done=True)
-_SPEECH = _last_event("speech.audio.done", done=True)
-_TRANSCRIPT = _last_event("transcript.text.done", done=True)
+MODELS = Endpoint("models.list", "GET", "/v1/models")
+
+_CHAT = frozenset({DONE})
+_RESPONSE = frozenset({"response.completed", "response.incomplete", "response.cancelled"})
+_IMAGE = frozenset({"image_generation.completed", "image_edit.completed"})
+_SPEECH = frozenset({"speech.audio.done"})
+_TRANSCRIPT = frozenset({"transcript.text.done"})
 
 
 def _reads(name: str, path: str, *, binary: bool = False, lists: Kind | None = None) -> Endpoint:
@@ -89,14 +78,14 @@ def _changes(name: str, path: str, *, form: bool = False, makes: Kind | None = N
 
 
 def _deletes(name: str, path: str) -> Endpoint:
-    return Endpoint(name, "DELETE", path, answers_json=False, repeatable=False)
+    return Endpoint(name, "DELETE", path, repeatable=False)
 
 
 def _infers(
     name: str,
     path: str,
     json: type[schemas.Call] | None = schemas.ModelCall,
-    last_event: re.Pattern[bytes] | None = None,
+    last_events: frozenset[str] = frozenset(),
     *,
     form: bool = False,
     answers_json: bool = True,
@@ -104,7 +93,7 @@ def _infers(
 ) -> Endpoint:
     """A row on which a model works."""
     return Endpoint(
-        name, "POST", path, json=json, form=form, answers_json=answers_json, last_event=last_event, makes=makes
+        name, "POST", path, json=json, form=form, answers_json=answers_json, last_events=last_events, makes=makes
     )
 
 
@@ -129,10 +118,10 @@ ENDPOINTS = (
         "audio.transcriptions.create", "/v1/audio/transcriptions", None, _TRANSCRIPT, form=True, answers_json=False
     ),
     _infers("audio.translations.create", "/v1/audio/translations", None, form=True, answers_json=False),
-    _reads("models.list", "/v1/models"),
+    MODELS,
     _reads("models.retrieve", "/v1/models/{model}"),
     # Stored responses and conversations
-    Endpoint("responses.retrieve", "GET", "/v1/responses/{response_id}", last_event=_RESPONSE),
+    Endpoint("responses.retrieve", "GET", "/v1/responses/{response_id}", last_events=_RESPONSE),
     _deletes("responses.delete", "/v1/responses/{response_id}"),
     _changes("responses.cancel", "/v1/responses/{response_id}/cancel"),
     _reads("responses.input_items.list", "/v1/responses/{response_id}/input_items"),

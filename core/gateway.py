@@ -8,10 +8,10 @@ from dataclasses import replace
 from http import HTTPStatus
 from urllib.parse import quote
 
-from core import body, cors, endpoints, errors, listing, logs
+from core import body, cors, endpoints, errors, listing, logs, made, model_names
 from core.auth import Authenticator
 from core.http import Request, Response
-from core.idempotency import Idempotency
+from core.idempotency import REPLAYED, Idempotency
 from core.kinds import Kind
 from core.objects import Objects
 from core.ports import App, Store, StoreError
@@ -19,6 +19,7 @@ from core.settings import Settings
 from core.upstream import ATTEMPTS_HEADER, TARGET_HEADER, Upstream
 
 _CLIENT_LEFT = 499
+_JSON = {"content-type": "application/json"}
 
 
 class Gateway:
@@ -71,16 +72,21 @@ class Gateway:
         upstream = await self._objects.check(app, names, asked.references)
         if endpoint.lists is not None:
             return await self._list(app, endpoint.lists, request)
+        aliases = self._settings.models
+        if names.get("model") in aliases:
+            return Response(HTTPStatus.OK, _JSON, model_names.describe(names["model"]))
 
         async def work() -> Response:
             response = await self._upstream.send(
-                endpoint,
+                replace(endpoint, repeatable=not made.leaves_another(endpoint, asked.call)),
                 request,
                 model=asked.call.model,
                 upstream=upstream,
-                stream=endpoint.last_event is not None,
+                stream=bool(endpoint.last_events),
                 on_end=line.write,
             )
+            if aliases and endpoint is endpoints.MODELS and response.status == HTTPStatus.OK:
+                response = replace(response, body=model_names.with_aliases(_whole(response), aliases))
             return await self._objects.settle(app, endpoint, names, asked.call, response)
 
         return await self._idempotency.once(app, request, work)
@@ -93,15 +99,14 @@ class Gateway:
             endpoint = endpoints.find(one.method, one.path).endpoint
             answer = await self._upstream.send(endpoint, one, upstream=upstream, stream=False, on_end=lambda _: None)
             if answer.status == HTTPStatus.NOT_FOUND:
-                await self._objects.forget(app, kind, object_id)
-                return None
+                return None  # deleted elsewhere; its record harms nobody
             if answer.status != HTTPStatus.OK or not isinstance(answer.body, bytes):
                 raise errors.UpstreamError(f"The model's service did not give the {kind.noun} '{object_id}'.")
             return answer.body
 
         page = listing.Page.read(kind, request.query)
         content = await listing.make(page, await self._objects.all_of(app, kind), fetch)
-        return Response(HTTPStatus.OK, {"content-type": "application/json"}, content)
+        return Response(HTTPStatus.OK, _JSON, content)
 
     def _finish(self, line: logs.RequestLine, response: Response, outcome: str) -> Response:
         """`response` with the headers that every answer has, and its line written, unless it goes on as a stream."""
@@ -111,7 +116,7 @@ class Gateway:
         line.target = response.headers.get(TARGET_HEADER)
         line.attempts = response.headers.get(ATTEMPTS_HEADER)
         if isinstance(response.body, bytes):
-            line.write(outcome)
+            line.write("replayed" if REPLAYED.items() <= response.headers.items() else outcome)
         origins = line.app.origins if line.app and line.app.origins else self._settings.cors.origins
         return replace(
             response, headers={"x-request-id": request.id, **response.headers, **cors.headers_for(request, origins)}
@@ -127,5 +132,10 @@ def _public_answer(endpoint: endpoints.Endpoint) -> Response:
         # Read by few, so not by every cold start.
         from core import openapi  # noqa: PLC0415
 
-        return Response(HTTPStatus.OK, {"content-type": "application/json"}, openapi.document())
-    return Response(HTTPStatus.OK, {"content-type": "application/json"}, b'{"status":"ok"}')
+        return Response(HTTPStatus.OK, _JSON, openapi.document())
+    return Response(HTTPStatus.OK, _JSON, b'{"status":"ok"}')
+
+
+def _whole(response: Response) -> bytes:
+    assert isinstance(response.body, bytes)
+    return response.body

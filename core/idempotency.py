@@ -15,8 +15,7 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
 
-from core import errors, forms, logs
-from core.endpoints import FAILED_STREAM
+from core import errors, forms, logs, stream_end
 from core.http import Request, Response, Stream
 from core.ports import App, Key, Store, StoreError
 
@@ -29,7 +28,7 @@ _LONGEST_WORK_SECONDS = 900
 """So long a key stays taken by a request whose process died."""
 _PART_BYTES = 180 * 1024
 """What of an answer goes into one item: in base64 and JSON that is within 400 KB, the least of the stores' limits."""
-_LAST_EVENT_BYTES = 4096
+_LAST_EVENT_BYTES = 64 * 1024
 _LONGEST_ANSWER_BYTES = 8 * 1024 * 1024
 """A longer answer is not kept: its repetition is a new request."""
 
@@ -42,6 +41,7 @@ class Idempotency:
     def __init__(self, store: Store, *, clock: Callable[[], float] = time.time) -> None:
         self._store = store
         self._clock = clock
+        self._working: set[asyncio.Future[Response]] = set()
 
     async def once(self, app: App, request: Request, work: Work) -> Response:
         """What `work` answers, or what it answered the first time.
@@ -60,7 +60,15 @@ class Idempotency:
         claim = _Claim(self._store, app, name, _fingerprint(request), self._clock)
         if not await claim.take():
             return await claim.replay()
-        return await claim.fulfil(work)
+        # A client that gives up waiting comes again with the same key: its answer is fetched and kept meanwhile.
+        working = asyncio.ensure_future(claim.fulfil(work))
+        self._working.add(working)
+        working.add_done_callback(self._working.discard)
+        try:
+            return await asyncio.shield(working)
+        except asyncio.CancelledError:
+            working.add_done_callback(_let_go)
+            raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +143,28 @@ class _Claim:
         await self.store.put(self._key(), record, expires_at=expires_at)
 
     async def give_back(self) -> None:
-        """Free the key, even where this request is being cancelled."""
-        await asyncio.shield(asyncio.ensure_future(self.store.delete(self._key())))
+        """Free the key, even where this request is being cancelled. Where that fails, it frees itself in time."""
+        await asyncio.shield(asyncio.ensure_future(self._delete()))
+
+    async def _delete(self) -> None:
+        try:
+            await self.store.delete(self._key())
+        except StoreError as error:
+            logs.write(logging.ERROR, "idempotency_key_not_freed", app=self.app.id, error=str(error))
 
     def _key(self, part: int | None = None) -> Key:
         digest = hashlib.sha256(self.name.encode("utf-8", "surrogateescape")).hexdigest()
         partition = f"apps/{self.app.id}/idempotency"
         return Key(partition, digest) if part is None else Key(partition, f"{digest}/{part:03}")
+
+
+def _let_go(working: asyncio.Future[Response]) -> None:
+    """What came of work whose client has left: a stream has nobody to read it, an error nobody to hear it."""
+    if not working.cancelled() and working.exception() is None:
+        body = working.result().body
+        if not isinstance(body, bytes):
+            closing = asyncio.ensure_future(body.aclose())
+            closing.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
 class _KeptStream:
@@ -177,7 +200,8 @@ class _KeptStream:
         if self._settled:
             return
         self._settled = True
-        if FAILED_STREAM.search(self._body, max(0, len(self._body) - _LAST_EVENT_BYTES)):
+        last = bytes(self._body[-_LAST_EVENT_BYTES:])
+        if stream_end.find(last, frozenset()) is stream_end.End.FAILED:
             await self._claim.give_back()
         else:
             await self._claim.keep(self._response, bytes(self._body))
@@ -186,8 +210,9 @@ class _KeptStream:
 def _fingerprint(request: Request) -> str:
     """Tells requests apart. A form's boundary does not count: libraries make a new one each time they send."""
     digest = hashlib.sha256(f"{request.method} {request.path}?{request.query}\n".encode("utf-8", "surrogateescape"))
-    boundary = forms.boundary(request.headers.get("content-type", ""))
-    for part in [request.body] if boundary is None else request.body.split(boundary):
+    content_type = request.headers.get("content-type", "")
+    is_form = forms.is_form(content_type)
+    for part in request.body.split(forms.boundary(content_type).encode()) if is_form else [request.body]:
         digest.update(part)
         digest.update(b"\0")
     return digest.hexdigest()

@@ -54,7 +54,7 @@ class RequestLine:
     _started: float = field(default_factory=time.monotonic)
 
     def write(self, outcome: str) -> None:
-        """`outcome` is `ok`, `client_left`, or the code of the error that the client was told."""
+        """`outcome` is `ok`, `replayed`, `client_left`, or the code of the error that the client was told."""
         write(
             # Whoever watches over a service asks for its health every few seconds.
             logging.DEBUG if self.endpoint in _WATCHED else logging.INFO,

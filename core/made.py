@@ -35,6 +35,13 @@ def may_tell(endpoint: Endpoint, call: Call) -> bool:
     return endpoint.makes is not None or endpoint.name in ("responses.retrieve", "responses.cancel", "uploads.complete")
 
 
+def leaves_another(endpoint: Endpoint, call: Call) -> bool:
+    """Whether the same call, made again, leaves more behind than the first: a second object, or a second turn."""
+    if not endpoint.repeatable:
+        return True
+    return bool(call.conversation or call.background or (call.store and endpoint.makes is Kind.CHAT_COMPLETION))
+
+
 def in_answer(endpoint: Endpoint, body: bytes, *, stored: bool | None) -> Iterator[Made]:
     """What a whole answer tells. `stored` is what the request's `store` said."""
     answer = from_json(body)
@@ -45,7 +52,7 @@ def in_answer(endpoint: Endpoint, body: bytes, *, stored: bool | None) -> Iterat
 
 def in_events(endpoint: Endpoint, events: bytes, *, first: bool, stored: bool | None) -> Iterator[Made]:
     """What whole events of a stream tell; `first` are those that it begins with."""
-    if endpoint.last_event is None or not (_TELLING_EVENTS.search(events) or (first and stored)):
+    if not endpoint.last_events or not (_TELLING_EVENTS.search(events) or (first and stored)):
         return
     for data in _DATA.findall(events):
         try:
@@ -85,6 +92,7 @@ def _outputs(response: Mapping[str, Any]) -> Iterator[Made]:
     for item in _list(response, "output"):
         yield from _one(Kind.ITEM, item)
         yield from _one(Kind.CONTAINER, item, "container_id")
+        yield from _one(Kind.CONTAINER, item.get("environment"), "container_id")
         for part in _list(item, "content"):
             for annotation in _list(part, "annotations"):
                 yield from _one(Kind.CONTAINER, annotation, "container_id")

@@ -17,11 +17,13 @@ from core import errors, logs, made
 from core.endpoints import OBJECTS_IN_PATHS, Endpoint
 from core.http import Response
 from core.kinds import Kind
-from core.ports import App, Key, Store, StoreError
+from core.ports import App, Key, Store, StoreError, Value
 from core.references import Reference
 from core.schemas import Call
 from core.upstream import TARGET_HEADER
 
+_LOOKED_UP_AT_ONCE = 20
+_LONGEST_ID = 256
 _SECONDS_PER_DAY = 86_400
 _LIFETIME_SECONDS: Mapping[Kind, int] = {
     # OpenAI keeps these for 30 days: https://platform.openai.com/docs/guides/your-data
@@ -52,18 +54,22 @@ class Objects:
             Reference(OBJECTS_IN_PATHS[name], value, name) for name, value in names.items() if name in OBJECTS_IN_PATHS
         ]
         wanted = [*in_path, *references]
-        records = await asyncio.gather(*(self._store.get(_key(app, one.kind, one.id)) for one in wanted))
         upstream: str | None = None
-        for reference, record in zip(wanted, records, strict=True):
-            if record is None:
-                raise errors.NotFound(
-                    f"There is no {reference.kind.noun} with the id '{reference.id}'.", param=reference.param
-                )
-            upstream = upstream or record["upstream"]
-            if record["upstream"] != upstream:
-                raise errors.InvalidRequest(
-                    "The objects that this request refers to lie with different upstreams.", param=reference.param
-                )
+        for at in range(0, len(wanted), _LOOKED_UP_AT_ONCE):
+            some = wanted[at : at + _LOOKED_UP_AT_ONCE]
+            for reference, record in zip(
+                some, await asyncio.gather(*(self._find(app, one) for one in some)), strict=True
+            ):
+                if record is None:
+                    raise errors.NotFound(
+                        f"There is no {reference.kind.noun} with the id '{reference.id[:_LONGEST_ID]}'.",
+                        param=reference.param,
+                    )
+                upstream = upstream or record["upstream"]
+                if record["upstream"] != upstream:
+                    raise errors.InvalidRequest(
+                        "The objects that this request refers to lie with different upstreams.", param=reference.param
+                    )
         return upstream
 
     async def settle(
@@ -74,7 +80,7 @@ class Objects:
         A stream is read on its way.
         """
         if endpoint.deletes is not None:
-            if response.status == HTTPStatus.NOT_FOUND or response.status < HTTPStatus.BAD_REQUEST:
+            if response.status < HTTPStatus.BAD_REQUEST:
                 await self.forget(app, endpoint.deletes, [*names.values()][-1])
         elif response.status < HTTPStatus.BAD_REQUEST and made.may_tell(endpoint, call):
             if not isinstance(response.body, bytes):
@@ -98,6 +104,11 @@ class Objects:
                 )
             elif result is not None:
                 raise result
+
+    async def _find(self, app: App, reference: Reference) -> Value | None:
+        if len(reference.id) > _LONGEST_ID:
+            return None
+        return await self._store.get(_key(app, reference.kind, reference.id))
 
     async def _record(self, app: App, one: made.Made, upstream: str | None) -> None:
         now, lifetime = self._clock(), _LIFETIME_SECONDS.get(one.kind)
@@ -138,7 +149,7 @@ class _LearningStream:
     async def __anext__(self) -> bytes:
         events = await anext(self._stream)
         told = made.in_events(self._endpoint, events, first=self._first, stored=self._call.store)
-        self._first = False
+        self._first = self._first and b"data:" not in events  # what keeps a connection alive is no event
         await self._objects.learn(self._app, told, upstream=self._upstream)
         return events
 

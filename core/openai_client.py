@@ -97,7 +97,9 @@ class Client:
         return headers
 
 
-async def _put_form_type_in_place(request: httpx2.Request) -> None:
+async def _prepare(request: httpx2.Request) -> None:
+    # What upstream gave one app's call, another app's must not carry back.
+    request.headers.pop("cookie", None)
     content_type = request.headers.pop(_FORM_TYPE, None)
     if content_type is not None:
         request.headers["content-type"] = content_type
@@ -129,6 +131,6 @@ def _common(upstream: UpstreamSettings) -> Common:
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=_IDLE_CONNECTIONS),
             # A redirect would carry a prompt to a place that nobody configured.
             follow_redirects=False,
-            event_hooks={"request": [_put_form_type_in_place]},
+            event_hooks={"request": [_prepare]},
         ),
     }

@@ -39,10 +39,42 @@ _OPAQUE = frozenset({"metadata", "attributes", "parameters", "schema", "filters"
 """Keys whose values are the client's own data, which upstream does not look into."""
 
 _OPERATORS_OWN = frozenset({"connector_id", "tunnel_id"})
-"""Keys that reach into the services which the operator has connected to the account, such as a mailbox."""
+"""Keys that reach into what the operator has connected to the account, such as a mailbox."""
 
+_INLINE: Mapping[str, str] = {
+    "apply_patch_call": "operation",
+    "apply_patch_call_output": "status",
+    "code_interpreter_call": "code",
+    "compaction": "encrypted_content",
+    "computer_call": "action",
+    "computer_call_output": "output",
+    "custom_tool_call": "input",
+    "custom_tool_call_output": "output",
+    "file_search_call": "queries",
+    "function_call": "arguments",
+    "function_call_output": "output",
+    "image_generation_call": "result",
+    "local_shell_call": "action",
+    "local_shell_call_output": "output",
+    "mcp_approval_request": "arguments",
+    "mcp_call": "arguments",
+    "mcp_list_tools": "tools",
+    "message": "content",
+    "reasoning": "encrypted_content",
+    "shell_call": "action",
+    "shell_call_output": "output",
+    "web_search_call": "action",
+}
+"""The types of items that a request may hold whole, each with what it then has. Of any other item upstream fetches what
+it has stored under its id.
+"""
+
+_MOST_REFERENCES = 500
+_WORD = re.compile(r"[^\[\].]+")
 _ITEM_LISTS = frozenset({"input", "items"})
-_MAY_REFER = re.compile(rb'"(?:' + "|".join([*_KINDS, *_OPERATORS_OWN, "audio", *_ITEM_LISTS]).encode() + rb')"|\\u')
+_MAY_REFER = re.compile(
+    rb'"(?:' + "|".join([*_KINDS, *_OPERATORS_OWN, "audio", "voice", *_ITEM_LISTS]).encode() + rb')"|\\u'
+)
 
 
 def in_json(body: bytes) -> list[Reference]:
@@ -59,15 +91,23 @@ def in_json(body: bytes) -> list[Reference]:
         value = jiter.from_json(body, catch_duplicate_keys=True)
     except ValueError as error:
         raise errors.InvalidRequest(f"The request body is not valid JSON: {error}.", code="invalid_json") from None
-    return list(_walk(value, ""))
+    found = list(dict.fromkeys(_walk(value, "")))
+    if len(found) > _MOST_REFERENCES:
+        raise errors.InvalidRequest(
+            f"The request refers to more than {_MOST_REFERENCES} stored objects.",
+            param=found[-1].param,
+            code="invalid_value",
+        )
+    return found
 
 
 def in_form(fields: Mapping[str, list[str]]) -> list[Reference]:
     """The references in a form's fields."""
     return [
-        Reference(_KINDS[name.removesuffix("[]")], value, name)
+        Reference(_KINDS[word], value, name)
         for name, values in fields.items()
-        if name.removesuffix("[]") in _KINDS
+        for word in _WORD.findall(name)  # a[b], a[0] and a.b are ways to write what lies in what
+        if word in _KINDS
         for value in values
     ]
 
@@ -79,7 +119,7 @@ def _walk(value: Any, place: str) -> Iterator[Reference]:
     elif isinstance(value, dict):
         for key, inner in value.items():
             param = f"{place}.{key}" if place else key
-            if key in _OPERATORS_OWN:
+            if key in _OPERATORS_OWN or (key == "voice" and isinstance(inner, dict)):
                 raise errors.InvalidRequest(
                     f"'{param}' is not available through this service: it belongs to the operator's own account.",
                     param=param,
@@ -98,10 +138,13 @@ def _ids(key: str, value: Any, param: str, parent: Mapping[str, Any]) -> Iterato
                 yield Reference(Kind.ITEM, item["id"], f"{param}[{number}].id")
     elif key == "audio" and isinstance(value, dict) and isinstance(value.get("id"), str):
         yield Reference(Kind.AUDIO, value["id"], f"{param}.id")
-    elif key in _KINDS and not (key == "file_id" and "container_id" in parent):  # a container's file goes with it
+    elif key in _KINDS:
         kind = _KINDS[key]
-        if isinstance(value, str) and value not in ("auto", "none"):
-            yield Reference(kind, value, param)
+        if isinstance(value, str):
+            # A container's file goes with the container that is named beside it.
+            with_container = value.startswith("cfile_") and isinstance(parent.get("container_id"), str)
+            if not (key == "file_id" and with_container):
+                yield Reference(kind, value, param)
         elif isinstance(value, list):
             yield from (Reference(kind, one, f"{param}[{n}]") for n, one in enumerate(value) if isinstance(one, str))
         elif isinstance(value, dict) and isinstance(value.get("id"), str):
@@ -110,7 +153,5 @@ def _ids(key: str, value: Any, param: str, parent: Mapping[str, Any]) -> Iterato
 
 def _is_looked_up(item: Mapping[str, Any]) -> bool:
     """Whether upstream fetches what it has stored under an item's id, rather than take the item as it stands here."""
-    kind = item.get("type")
-    if kind == "reasoning":
-        return not item.get("encrypted_content")
-    return kind in (None, "item_reference") and not ("role" in item and "content" in item)
+    kind = item.get("type") or ("message" if item.get("role") else None)
+    return not isinstance(kind, str) or item.get(_INLINE.get(kind, ""), None) is None

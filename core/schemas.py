@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, StrictBool, StrictStr, ValidationError
 from pydantic_core import ErrorDetails
@@ -24,6 +24,8 @@ class Call(BaseModel):
     model: ModelName | None = None
     stream: StrictBool | None = None
     store: StrictBool | None = None
+    conversation: Any = None
+    background: StrictBool | None = None
     audio: Item | None = None
     """How the model is to speak; of interest is only whether it is."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, Callable
 
-from core import errors
+from core import errors, stream_end
 
 # Two line ends in a row, each in one of the three ways that the standard allows. Of a last \r it is not known yet
 # whether it is a whole one.
@@ -48,18 +48,18 @@ class EventStream(_Passing):
         self,
         chunks: AsyncGenerator[bytes, None],
         *,
-        last_event: re.Pattern[bytes] | None,
+        last_events: frozenset[str],
         on_end: Callable[[str], None],
     ) -> None:
         """
         Args:
             chunks: upstream's bytes, cut anywhere; raises an `UpstreamError` where upstream fails.
-            last_event: found in the last event of a complete stream; None where the protocol has no such event.
+            last_events: the types that a complete stream's last event can have; empty where there is no such event.
             on_end: called once when a started stream has ended, with `ok`, `client_left` or an error's code.
         """
         super().__init__(chunks, on_end)
-        self._last_event = last_event
-        self._complete = last_event is None
+        self._last_events = last_events
+        self._complete = not last_events
         self._held = bytearray()
 
     async def start(self) -> None:
@@ -97,7 +97,7 @@ class EventStream(_Passing):
 
     @property
     def _has_last_event(self) -> bool:
-        return self._complete and self._last_event is not None
+        return self._complete and bool(self._last_events)
 
     async def _whole_events(self) -> bytes:
         """The next bytes that end with an event's end."""
@@ -132,8 +132,8 @@ class EventStream(_Passing):
         return events
 
     def _note(self, events: bytes) -> None:
-        if not self._complete and self._last_event is not None:
-            self._complete = self._last_event.search(events) is not None
+        if not self._complete:
+            self._complete = stream_end.find(events, self._last_events) is not None
 
 
 class ByteStream(_Passing):
@@ -158,6 +158,8 @@ class ByteStream(_Passing):
             UpstreamError: upstream failed before it.
         """
         self._first = await anext(self._chunks, b"")
+        if not self._first:
+            raise errors.UpstreamError("The model's service sent an empty answer.", code="upstream_invalid")
         self._open = True
 
     def __aiter__(self) -> ByteStream:

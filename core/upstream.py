@@ -98,9 +98,22 @@ class Upstream:
 
     def _targets(self, model: str | None, upstream: str | None) -> Sequence[Target]:
         targets = self._routes.get(model, ()) if model is not None else ()
-        if upstream in self._clients:
-            return [target for target in targets if target.upstream == upstream] or [Target(upstream, model)]
-        return targets or [Target(self._settings.route.default_upstream, model)]
+        if upstream is None:
+            return targets or [Target(self._settings.route.default_upstream, model)]
+        if upstream not in self._clients:
+            raise errors.UpstreamError(
+                f"What this request refers to lies with the upstream '{upstream}', which is not set up any more.",
+                code="upstream_unknown",
+            )
+        if not targets:
+            return [Target(upstream, model)]
+        there = [target for target in targets if target.upstream == upstream]
+        if not there:
+            raise errors.InvalidRequest(
+                f"The model '{model}' is not to be had where this request's objects lie.",
+                param="model",
+            )
+        return there
 
     async def _ask_targets(
         self, call: Call, targets: Sequence[Target], model: str | None, tries: _Tries

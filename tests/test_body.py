@@ -106,7 +106,18 @@ def test_a_form_is_read_as_far_as_needed() -> None:
         (b"", _FORM_TYPE["content-type"], 400, "invalid_form"),
         (b"--b0", _FORM_TYPE["content-type"], 400, "invalid_form"),
         (b"--b0\r\n\r\n\r\n--b0--", _FORM_TYPE["content-type"], 400, "invalid_form"),
-        (_FORM.replace(b'name="model"', b"name=model"), _FORM_TYPE["content-type"], 400, "invalid_form"),
+        (
+            _FORM.replace(b"\r\n\r\nwhisper-1", b"\r\nbroken\r\n\r\nwhisper-1"),
+            _FORM_TYPE["content-type"],
+            400,
+            "invalid_form",
+        ),
+        (b"preamble\r\n" + _FORM, _FORM_TYPE["content-type"], 400, "invalid_form"),
+        (_FORM, "multipart/form-data; boundary=b0; boundary=b1", 400, "invalid_form"),
+        (_FORM, "multipart/form-data; boundary=b1, multipart/form-data; boundary=b0", 400, "invalid_form"),
+        (_FORM, "multipart/form-data; boundary=b0; x=y", 400, "invalid_form"),
+        (_FORM, "multipart/form-datax; boundary=b0", 415, "unsupported_content"),
+        (_FORM, "multipart/form-data; boundary=b\xff", 400, "invalid_form"),
         (_FORM.replace(b"true", b"perhaps"), _FORM_TYPE["content-type"], 400, "invalid_type"),
     ],
 )
@@ -131,3 +142,59 @@ def test_where_every_field_is_optional_so_is_the_body() -> None:
 def test_where_no_body_is_read_none_is_looked_at() -> None:
     request = Request("GET", "/v1/models", body=b"not json")
     assert body.read(endpoints.find("GET", "/v1/models").endpoint, request, limit_bytes=10).call == Call()
+
+
+def _part(*headers: bytes, value: bytes = b"file-1") -> bytes:
+    return b"--b0\r\n" + b"\r\n".join(headers) + b"\r\n\r\n" + value + b"\r\n--b0--\r\n"
+
+
+def _references(content: bytes) -> list[str]:
+    request = Request("POST", "/v1/containers/c/files", headers=_FORM_TYPE, body=content)
+    found = body.read(endpoints.find("POST", request.path).endpoint, request, limit_bytes=1000)
+    return [reference.id for reference in found.references]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        _part(b'Content-Disposition: form-data; name="file_id"'),
+        _part(b"content-disposition:form-data;name=file_id"),  # as .NET writes it
+        _part(b'X-A: a; filename=b; name="foo"', b'Content-Disposition: form-data; name="file_id"'),
+        _part(b'Content-Disposition: form-data; name="file_ids[0]"'),
+        _part(b'Content-Disposition: form-data; name="x[file_id]"'),
+    ],
+)
+def test_a_reference_in_a_form_is_seen_however_it_is_written(content: bytes) -> None:
+    assert _references(content) == ["file-1"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [b'Content-Disposition: form-data; name="foo"; name="file_id"'],
+        [b"Content-Disposition: form-data; name=\"file_id\"; name*=utf-8''foo"],
+        [b'Content-Disposition: form-data; name="foo"', b'Content-Disposition: form-data; name="file_id"'],
+        [b'Content-Disposition: form-data; name="file\\_id"'],
+        [b'Content-Disposition: form-data; filename="\\"; name="file_id"'],
+        [b'Content-Disposition: form-data;\r\n name="file_id"'],
+        [b'Content-Disposition : form-data; name="file_id"'],
+        [b"Content-Disposition: form-data"],
+        [b'Content-Disposition: attachment; name="file_id"'],
+        [],
+    ],
+)
+def test_what_could_be_read_in_two_ways_is_refused(headers: list[bytes]) -> None:
+    with pytest.raises(errors.InvalidRequest):
+        _references(_part(*headers))
+
+
+def test_a_form_as_net_writes_it() -> None:
+    content = _FORM.replace(b'name="file"; filename="a.wav"', b"name=file; filename=a.wav; filename*=utf-8''a.wav")
+    content = content.replace(b'name="model"', b"name=model")
+    call = _read(content, {"content-type": 'multipart/form-data; boundary="b0"'}, path=_TRANSCRIPTIONS)
+    assert call.model == "whisper-1"
+
+
+def test_a_form_where_json_is_wanted() -> None:
+    with pytest.raises(errors.UnsupportedBody):
+        _read(b"{}", _FORM_TYPE)

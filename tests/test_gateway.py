@@ -18,6 +18,7 @@ from core import app_keys
 from core.admin import Admin
 from core.gateway import Gateway
 from core.http import Request, Response
+from core.ports import Key
 from core.settings import Settings
 from core.sqlite_store import SqliteStore
 from scripted_upstream import Exchange, Script, ScriptedUpstream, plain
@@ -323,6 +324,36 @@ async def test_a_stream_that_was_asked_for_but_not_given_is_a_plain_answer(tmp_p
     async with _setup(tmp_path, plain("200 OK", b'{"choices": []}', _JSON)) as setup:
         response = await setup.call(body=_STREAMED)
     assert response.body == b'{"choices": []}'
+
+
+async def test_no_cookie_is_carried_from_call_to_call(tmp_path: Path) -> None:
+    async with _setup(tmp_path, plain("200 OK", b"{}", _JSON, "set-cookie: sid=of-one-app; path=/")) as setup:
+        for _ in range(2):
+            await setup.call()
+        assert [exchange.header("cookie") for exchange in setup.upstream.exchanges] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("path", "more"),
+    [
+        ("/v1/responses", b'"conversation": "conv_1"'),
+        ("/v1/responses", b'"background": true'),
+        ("/v1/chat/completions", b'"store": true'),
+    ],
+)
+async def test_what_would_be_there_twice_is_not_tried_again(tmp_path: Path, path: str, more: bytes) -> None:
+    async def drop(exchange: Exchange) -> None:
+        exchange.writer.close()
+
+    async with _setup(tmp_path, drop) as setup:
+        store = SqliteStore(tmp_path / "store.sqlite3")
+        await store.put(
+            Key("apps/web-shop/objects/conversations", "conv_1"), {"created_at_ns": 1, "upstream": "openai"}
+        )
+        store.close()
+        response = await setup.call(path=path, body=_BODY[:-1] + b", " + more + b"}")
+        assert response.status == 502
+        assert len(setup.upstream.exchanges) == 1
 
 
 async def test_one_connection_serves_many_calls(tmp_path: Path) -> None:

@@ -112,20 +112,63 @@ async def test_after_an_error_the_key_is_free(idempotency: Idempotency) -> None:
     assert (failing.times, worker.times) == (1, 1)
 
 
-async def test_a_client_that_leaves_frees_the_key(idempotency: Idempotency) -> None:
-    begun = asyncio.Event()
+async def test_a_client_that_leaves_finds_its_answer_when_it_comes_again(idempotency: Idempotency) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
 
     async def work() -> Response:
         begun.set()
-        await asyncio.Event().wait()
-        raise AssertionError("not reached")
+        await go_on.wait()
+        return Response(200, {}, b"paid for once")
 
     call = asyncio.create_task(idempotency.once(_APP, _REQUEST, work))
     await begun.wait()
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
-    assert (await idempotency.once(_APP, _REQUEST, Worker(Response(200, {}, b"")))).status == 200
+    worker = Worker(Response(200, {}, b"twice"))
+    with pytest.raises(errors.Conflict):
+        await idempotency.once(_APP, _REQUEST, worker)
+    go_on.set()
+    while True:
+        try:
+            again = await idempotency.once(_APP, _REQUEST, worker)
+            break
+        except errors.Conflict:
+            await asyncio.sleep(0)
+    assert again.body == b"paid for once"
+    assert worker.times == 0
+
+
+async def test_a_stream_that_nobody_waits_for_is_let_go(idempotency: Idempotency) -> None:
+    begun, go_on, closed = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    class Abandoned:
+        def __aiter__(self) -> Abandoned:
+            return self
+
+        async def __anext__(self) -> bytes:
+            return b"data: 1\n\n"
+
+        async def aclose(self) -> None:
+            closed.set()
+
+    async def work() -> Response:
+        begun.set()
+        await go_on.wait()
+        return Response(200, {}, Abandoned())
+
+    call = asyncio.create_task(idempotency.once(_APP, _REQUEST, work))
+    await begun.wait()
+    call.cancel()
+    await asyncio.wait([call])
+    go_on.set()
+    await asyncio.wait_for(closed.wait(), 5)
+    worker = Worker(Response(200, {}, b""))
+    while worker.times == 0:
+        try:
+            await idempotency.once(_APP, _REQUEST, worker)
+        except errors.Conflict:
+            await asyncio.sleep(0)
 
 
 async def test_a_process_that_died_does_not_keep_the_key(idempotency: Idempotency, clock: ManualClock) -> None:

@@ -64,12 +64,21 @@ _CASES: list[tuple[str, dict[str, Any], list[Reference]]] = [
                 {"type": "message", "id": "msg_3", "role": "assistant", "content": []},
                 {"type": "function_call", "id": "fc_1", "call_id": "c", "arguments": "{}"},
                 {"id": "msg_4", "role": "user", "content": "x"},
+                {"type": "item_reference", "id": "msg_5", "role": "user", "content": "x"},
+                {"type": "image_generation_call", "id": "ig_1"},
+                {"type": "image_generation_call", "id": "ig_2", "result": "iVBO"},
+                {"type": "message", "id": "msg_6", "role": "assistant", "content": None},
+                {"type": ["message"], "id": "msg_7", "content": "x"},
             ]
         },
         [
             Reference(Kind.ITEM, "msg_1", "input[0].id"),
             Reference(Kind.ITEM, "msg_2", "input[1].id"),
             Reference(Kind.ITEM, "rs_1", "input[2].id"),
+            Reference(Kind.ITEM, "msg_5", "input[7].id"),
+            Reference(Kind.ITEM, "ig_1", "input[8].id"),
+            Reference(Kind.ITEM, "msg_6", "input[10].id"),
+            Reference(Kind.ITEM, "msg_7", "input[11].id"),
         ],
     ),
     (
@@ -135,3 +144,21 @@ def test_in_forms() -> None:
         Reference(Kind.FILE, "file-2", "file_ids[]"),
         Reference(Kind.FILE, "file-3", "file_ids[]"),
     ]
+
+
+@pytest.mark.parametrize("container", [None, "cntr_1", 1])
+def test_a_container_beside_it_hides_no_file(container: object) -> None:
+    body = {"file_id": "file-1", "container_id": container, "type": "container_file_citation"}
+    assert Reference(Kind.FILE, "file-1", "file_id") in references.in_json(json.dumps(body).encode())
+
+
+def test_a_voice_of_the_operator_s_is_refused() -> None:
+    with pytest.raises(errors.InvalidRequest):
+        references.in_json(b'{"voice": {"id": "voice_1"}}')
+    assert references.in_json(b'{"voice": "alloy"}') == []
+
+
+def test_more_references_than_anybody_needs_are_refused() -> None:
+    body = {"file_ids": [f"file-{number}" for number in range(501)]}
+    with pytest.raises(errors.InvalidRequest, match="more than 500"):
+        references.in_json(json.dumps(body).encode())

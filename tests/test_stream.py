@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import AsyncGenerator, Sequence
 
 import pytest
@@ -12,7 +13,7 @@ from core.stream import ByteStream, EventStream
 
 pytestmark = pytest.mark.anyio
 
-_CHAT = endpoints.find("POST", "/v1/chat/completions").endpoint.last_event
+_CHAT = endpoints.find("POST", "/v1/chat/completions").endpoint.last_events
 Ends = list[str]
 _EVENTS = (
     'data: {"choices":[{"delta":{"content":"naïve 漢字 🍀"}}]}\n\n'.encode(),
@@ -44,7 +45,7 @@ class Upstream:
 
 
 async def _received(upstream: Upstream, ends: Ends) -> list[bytes]:
-    stream = EventStream(upstream.chunks(), last_event=_CHAT, on_end=ends.append)
+    stream = EventStream(upstream.chunks(), last_events=_CHAT, on_end=ends.append)
     await stream.start()
     received = [events async for events in stream]
     await stream.aclose()
@@ -73,7 +74,7 @@ async def test_however_it_is_cut_all_bytes_arrive_in_whole_events(size: int, lin
 
 async def test_nothing_is_read_ahead() -> None:
     upstream = Upstream(_EVENTS)
-    stream = EventStream(upstream.chunks(), last_event=_CHAT, on_end=Ends().append)
+    stream = EventStream(upstream.chunks(), last_events=_CHAT, on_end=Ends().append)
     await stream.start()
     assert upstream.taken == 1
     await anext(stream)
@@ -139,7 +140,7 @@ async def test_a_missing_last_line_end_is_forgiven() -> None:
 @pytest.mark.parametrize("sent", [[], [b"data: {"], [b"\n"]])
 async def test_a_failure_before_the_first_event_can_still_be_a_status(sent: list[bytes]) -> None:
     ends = Ends()
-    stream = EventStream(Upstream(sent).chunks(), last_event=_CHAT, on_end=ends.append)
+    stream = EventStream(Upstream(sent).chunks(), last_events=_CHAT, on_end=ends.append)
     with pytest.raises(errors.UpstreamError):
         await stream.start()
     assert ends == []
@@ -147,7 +148,7 @@ async def test_a_failure_before_the_first_event_can_still_be_a_status(sent: list
 
 async def test_a_client_that_leaves_frees_upstream() -> None:
     upstream, ends = Upstream(_EVENTS), Ends()
-    stream = EventStream(upstream.chunks(), last_event=_CHAT, on_end=ends.append)
+    stream = EventStream(upstream.chunks(), last_events=_CHAT, on_end=ends.append)
     await stream.start()
     await anext(stream)
     await stream.aclose()
@@ -159,7 +160,7 @@ async def test_a_client_that_leaves_frees_upstream() -> None:
 
 async def test_a_stream_that_nobody_began_to_read_frees_upstream_too() -> None:
     upstream, ends = Upstream(_EVENTS), Ends()
-    stream = EventStream(upstream.chunks(), last_event=_CHAT, on_end=ends.append)
+    stream = EventStream(upstream.chunks(), last_events=_CHAT, on_end=ends.append)
     await stream.start()
     await stream.aclose()
     assert upstream.closed
@@ -168,7 +169,7 @@ async def test_a_stream_that_nobody_began_to_read_frees_upstream_too() -> None:
 
 async def test_a_protocol_without_a_last_event_may_end_anywhere() -> None:
     ends = Ends()
-    stream = EventStream(Upstream([b"data: 1\n\n"]).chunks(), last_event=None, on_end=ends.append)
+    stream = EventStream(Upstream([b"data: 1\n\n"]).chunks(), last_events=frozenset(), on_end=ends.append)
     await stream.start()
     assert [events async for events in stream] == [b"data: 1\n\n"]
     assert ends == ["ok"]
@@ -210,3 +211,15 @@ async def test_a_client_that_leaves_sound_frees_upstream() -> None:
     assert upstream.closed
     assert ends == ["client_left"]
     assert [chunk async for chunk in stream] == []
+
+
+@pytest.mark.parametrize("quoted", [{"type": "error"}, {"type": "response.completed"}, {"error": {"message": "x"}}])
+async def test_what_an_event_quotes_ends_no_stream(quoted: dict[str, object]) -> None:
+    """A response repeats the client's metadata and tools: they must not pass for the stream's own word."""
+    last_events = endpoints.find("POST", "/v1/responses").endpoint.last_events
+    event = b"data: " + json.dumps({"type": "response.created", "response": {"metadata": quoted}}).encode() + b"\n\n"
+    ends = Ends()
+    stream = EventStream(Upstream([event]).chunks(), last_events=last_events, on_end=ends.append)
+    await stream.start()
+    assert [events async for events in stream] == [event, _CUT]
+    assert ends == ["upstream_cut_off"]

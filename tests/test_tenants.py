@@ -154,6 +154,7 @@ _BODIES: list[tuple[str, dict[str, Any]]] = [
     ("/vector_stores", {"file_ids": ["{file}"]}),
     ("/containers", {"name": "mine", "file_ids": ["{file}"]}),
     ("/conversations", {"items": [{"type": "item_reference", "id": "{item}"}]}),
+    ("/vector_stores", {"file_ids": ["{file}"], "container_id": None}),
 ]
 
 
@@ -225,6 +226,31 @@ def test_what_is_deleted_is_gone_from_lists(tenants: Tenants) -> None:
     assert file not in {one.id for one in tenants.alice.files.list()}
     with pytest.raises(openai.NotFoundError):
         tenants.alice.files.retrieve(file)
+
+
+def test_tricks_that_once_worked(tenants: Tenants, things: Things) -> None:
+    """A reviewer read Alice's secrets through each of these."""
+    mine = tenants.bob.vector_stores.create().id
+    box = tenants.bob.containers.create(name="box").id
+    for body in (
+        {"file_id": things.file, "container_id": None},
+        {"file_id": things.file, "container_id": box, "type": "container_file_citation"},
+    ):
+        assert _post(tenants.bob, f"/vector_stores/{mine}/files", json.dumps(body)).status_code == 404
+    padded = [{"type": "item_reference", "id": things.item, "role": "user", "content": "x"}]
+    assert _post(tenants.bob, "/responses", json.dumps({"model": _MODEL, "input": padded})).status_code == 404
+    for disposition in (
+        b'X-A: a; filename=b\r\nContent-Disposition: form-data; name="file_id"',
+        b'X-A: a; name="foo"\r\nContent-Disposition: form-data; name="file_id"',
+        b'Content-Disposition: form-data; name="foo"; name="file_id"',
+        b"Content-Disposition: form-data; name=file_id",
+    ):
+        content = b"--b\r\n" + disposition + b"\r\n\r\n" + things.file.encode() + b"\r\n--b--\r\n"
+        headers = {"content-type": "multipart/form-data; boundary=b", "authorization": f"Bearer {tenants.bob.api_key}"}
+        url = str(tenants.bob.base_url).rstrip("/") + f"/containers/{box}/files"
+        assert httpx2.post(url, content=content, headers=headers).status_code in (400, 404)
+    many = {"name": "box", "file_ids": [f"file-{number}" for number in range(50_000)]}
+    assert _post(tenants.bob, "/containers", json.dumps(many)).status_code == 400
 
 
 def test_what_upstream_forgot_is_gone_from_lists(tenants: Tenants) -> None:

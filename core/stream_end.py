@@ -1,0 +1,52 @@
+"""How a stream says that it is complete, or that it failed: by an event's own type, not by what it quotes. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from enum import Enum, auto
+from typing import Any
+
+from pydantic_core import from_json
+
+_EVENTS = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
+_DATA = re.compile(rb"(?:^|[\r\n])data: ?([^\r\n]*)")
+_FAILED_TYPES = frozenset({"error", "response.failed"})
+_MAY_FAIL = re.compile(rb"error|failed")
+DONE = "[DONE]"
+"""The last data of streams that are no objects with types, such as a chat's."""
+
+
+class End(Enum):
+    COMPLETE = auto()
+    FAILED = auto()
+    """Upstream, or this service, says that it failed."""
+
+
+def find(events: bytes, last_types: frozenset[str]) -> End | None:
+    """Whether one of these whole events is a stream's last one; `last_types` are those of a complete stream's."""
+    if not (_MAY_FAIL.search(events) or any(name.encode() in events for name in last_types)):
+        return None  # most events are told from the last at a glance
+    for data in _data(events):
+        if data == DONE.encode() and DONE in last_types:
+            return End.COMPLETE
+        event = _object(data)
+        if event.get("type") in _FAILED_TYPES or (isinstance(event.get("error"), dict) and "type" not in event):
+            return End.FAILED
+        if event.get("type") in last_types:
+            return End.COMPLETE
+    return None
+
+
+def _data(events: bytes) -> Iterator[bytes]:
+    """Each event's data, its lines joined."""
+    for event in _EVENTS.split(events):
+        yield b"\n".join(_DATA.findall(event))
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    try:
+        value = from_json(data)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
