@@ -1,0 +1,344 @@
+"""The store on DynamoDB: the contract, races of threads and processes, what Amazon's SDK makes of it, and failures."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import json
+import multiprocessing
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+if importlib.util.find_spec("moto") is None:
+    pytest.skip("needs the package 'moto[server,dynamodb]'", allow_module_level=True)
+
+import boto3  # type: ignore[import-untyped]
+
+import dynamodb_table
+from core.ports import Change, Key, Outcome, StoreError, Value
+from dynamodb_relay import Relay, relaying
+from dynamodb_store import DynamodbStore
+from local.dynamodb_emulator import REGION
+from local.staging import REPOSITORY
+from manual_clock import ManualClock
+from store_contract import check_store
+
+_TABLE = "trefoil"
+_START = 1_800_000_000
+_KEY = Key("apps/a/counters", "one")
+
+_PROCESSES = 3
+_THREADS = 8
+_TRIES = 20
+_PRICE = 7
+_BUDGET = 300
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    """The emulator in a process of its own, and an environment to reach it from."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "local")
+        patch.setenv("AWS_DEFAULT_REGION", REGION)
+        patch.setenv("NO_PROXY", "127.0.0.1")
+        command = [sys.executable, "-m", "local.dynamodb_emulator", "--table", _TABLE]
+        with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout
+            try:
+                yield process.stdout.readline().split()[1]
+            finally:
+                process.terminate()
+
+
+@pytest.fixture(scope="module")
+def resource(endpoint: str) -> Iterator[Any]:
+    dynamodb = boto3.Session().resource("dynamodb", endpoint_url=endpoint)
+    with contextlib.closing(dynamodb.meta.client):
+        yield dynamodb
+
+
+@pytest.fixture(scope="module")
+def common_relay(endpoint: str) -> Iterator[Relay]:
+    with relaying(endpoint) as relay:
+        yield relay
+
+
+@pytest.fixture(scope="module")
+def common_store(common_relay: Relay) -> Iterator[tuple[DynamodbStore, ManualClock]]:
+    """One for all tests, because boto3 takes a while to make a client."""
+    clock = ManualClock(_START)
+    with contextlib.closing(DynamodbStore(_TABLE, endpoint_url=common_relay.url, clock=clock)) as store:
+        yield store, clock
+
+
+@pytest.fixture
+def table(resource: Any) -> Any:
+    """The table by boto3's resource, which is how others read and write it; empty."""
+    table = resource.Table(_TABLE)
+    for item in table.scan()["Items"]:
+        table.delete_item(Key={"pk": item["pk"], "sk": item["sk"]})
+    return table
+
+
+@pytest.fixture
+def relay(common_relay: Relay, table: Any) -> Relay:
+    common_relay.requests.clear()
+    common_relay.faults.clear()
+    return common_relay
+
+
+@pytest.fixture
+def clock(common_store: tuple[DynamodbStore, ManualClock]) -> ManualClock:
+    clock = common_store[1]
+    clock.now = _START
+    return clock
+
+
+@pytest.fixture
+def store(common_store: tuple[DynamodbStore, ManualClock], relay: Relay, clock: ManualClock) -> DynamodbStore:
+    """A store on the empty table, reached through `relay`, whose time is `clock`."""
+    return common_store[0]
+
+
+async def test_it_keeps_the_contract(store: DynamodbStore, clock: ManualClock) -> None:
+    await check_store(store, clock)
+
+
+def test_processes_and_threads_race_for_one_budget(endpoint: str, table: Any) -> None:
+    """What is granted is what the item holds, and as much as the budget bears."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(_PROCESSES) as pool:
+        granted = pool.starmap(_spend, [(endpoint, writer) for writer in range(_PROCESSES)])
+    item = table.get_item(Key=_key())["Item"]
+    assert sum(granted) == _BUDGET // _PRICE
+    assert item["counter:money"] == _PRICE * sum(granted)
+    assert len([name for name in item if name.startswith("mark:")]) == sum(granted)
+
+
+def _spend(endpoint: str, writer: int) -> int:
+    """How many times this process was granted the price."""
+    with (
+        contextlib.closing(DynamodbStore(_TABLE, endpoint_url=endpoint)) as store,
+        ThreadPoolExecutor(_THREADS) as threads,
+    ):
+        changes = [Change({"money": _PRICE}, {"money": _BUDGET}, mark=(f"{writer}-{n}", {})) for n in range(_TRIES)]
+        outcomes = threads.map(lambda change: asyncio.run(store.add_within(_KEY, change)), changes)
+        return [outcome.done for outcome in outcomes].count(True)
+
+
+async def test_an_expired_budget_is_renewed_once(store: DynamodbStore, clock: ManualClock) -> None:
+    """Many meet the expired item at once: one of them replaces it, and none adds to the old one."""
+    change = Change({"money": 10}, {"money": 100})
+    await store.add_within(_KEY, Change({"money": 90}, mark=("old", {})), expires_at=_START + 1)
+    clock.now += 1
+    outcomes = await asyncio.gather(*(store.add_within(_KEY, change, expires_at=_START + 60) for _ in range(20)))
+    assert [outcome.done for outcome in outcomes].count(True) == 10
+    assert await store.get(_KEY) == {"counters": {"money": 100}, "marks": {}}
+
+
+async def test_counters_keep_their_own_time(store: DynamodbStore, clock: ManualClock) -> None:
+    await store.add_within(_KEY, Change({"money": 1}))
+    await store.add_within(_KEY, Change({"money": 1}), expires_at=_START + 1)
+    clock.now += 1
+    assert await store.get(_KEY) == {"counters": {"money": 2}, "marks": {}}
+
+
+async def test_names_may_have_any_characters(store: DynamodbStore) -> None:
+    ones = dict.fromkeys(["", "a.b", "#n0", ":v0", "size", "größe 漢", "x" * 300, "counter:pk"], 1)
+    change = Change(ones, ones, mark=("#m.[0] ü", {"": 0.1}))
+    assert await store.add_within(_KEY, change) == Outcome(True, ones)
+    assert await store.add_within(_KEY, change) == Outcome(False, ones, over="")
+    assert await store.get(_KEY) == {"counters": ones, "marks": {"#m.[0] ü": {"": 0.1}}}
+    settle = Change({"": -1}, unmark="#m.[0] ü")
+    assert await store.add_within(_KEY, settle) == Outcome(True, {**ones, "": 0})
+
+
+async def test_values_come_back_as_they_were(store: DynamodbStore) -> None:
+    value = {"floats": [0.1, 1e300, 5e-324, 1.0], "large": 2**53 + 1, "": {"": None}, "half a pair": "\ud83c", "e": ""}
+    await store.put(_KEY, value)
+    assert json.dumps(await store.get(_KEY)) == json.dumps(value)
+
+
+async def test_counters_that_are_put_can_be_added_to(store: DynamodbStore) -> None:
+    counters = {"counters": {"money": 2**60}, "marks": {"req-1": {"money": 3}}}
+    await store.put(_KEY, counters)
+    assert await store.get(_KEY) == counters
+    assert (await store.add_within(_KEY, Change({"money": -3}, unmark="req-1"))).counters == {"money": 2**60 - 3}
+
+
+async def test_other_values_are_no_counters(store: DynamodbStore, table: Any) -> None:
+    await store.put(_KEY, {"id": "web"})
+    with pytest.raises(KeyError):
+        await store.add_within(_KEY, Change({"money": 1}))
+    assert table.get_item(Key=_key())["Item"].keys() == {"pk", "sk", "expires_at", "json"}
+
+
+async def test_a_mark_may_be_replaced(store: DynamodbStore) -> None:
+    """By the same again, which counts again, and by the change that takes it away."""
+    change = Change({"money": 5}, mark=("req-1", {"money": 5}))
+    assert (await store.add_within(_KEY, change)).counters == {"money": 5}
+    assert (await store.add_within(_KEY, change)).counters == {"money": 10}
+    await store.add_within(_KEY, Change({}, mark=("req-1", {"settled": True}), unmark="req-1"))
+    assert await store.get(_KEY) == {"counters": {"money": 10}, "marks": {"req-1": {"settled": True}}}
+
+
+async def test_a_ceiling_may_be_below_what_is_there(store: DynamodbStore) -> None:
+    """As where a limit was lowered: nothing more is granted, and settling goes on."""
+    await store.add_within(_KEY, Change({"money": 10}, mark=("req-1", {})))
+    assert await store.add_within(_KEY, Change({}, {"money": 9})) == Outcome(False, {"money": 10}, over="money")
+    assert (await store.add_within(_KEY, Change({"money": -1}, {"money": 9}))).done
+    assert (await store.add_within(_KEY, Change({"money": -9}, unmark="req-1"))).counters == {"money": 0}
+
+
+async def test_amazons_sdk_reads_what_the_store_wrote(store: DynamodbStore, table: Any) -> None:
+    await store.put(Key("apps", "web"), {"id": "web", "ratio": 0.5}, expires_at=_START + 5)
+    await store.add_within(_KEY, Change({"money": 7, "requests": 1}, mark=("req-1", {"money": 7})))
+    plain = table.get_item(Key={"pk": "apps", "sk": "web"})["Item"]
+    assert json.loads(plain.pop("json")) == {"id": "web", "ratio": 0.5}
+    assert plain == {"pk": "apps", "sk": "web", "expires_at": _START + 5}
+    counted = table.get_item(Key=_key())["Item"]
+    mark = counted.pop("mark:req-1")
+    assert (json.loads(mark["said"]), len(mark["write"])) == ({"money": 7}, 16)
+    assert counted == {**_key(), "expires_at": None, "counter:money": 7, "counter:requests": 1}
+
+
+async def test_the_store_reads_what_amazons_sdk_wrote(store: DynamodbStore, table: Any) -> None:
+    table.put_item(Item={"pk": "apps", "sk": "web", "json": '{"id": "web"}'})
+    table.put_item(Item={**_key(), "counter:money": Decimal(40), "mark:req-1": {"said": '{"money": 40}'}})
+    table.put_item(Item={"pk": "apps", "sk": "gone", "json": "{}", "expires_at": _START})
+    assert [item async for item in store.list("apps")] == [("web", {"id": "web"})]
+    assert await store.get(_KEY) == {"counters": {"money": 40}, "marks": {"req-1": {"money": 40}}}
+    assert (await store.add_within(_KEY, Change({"money": -40}, unmark="req-1"))).counters == {"money": 0}
+    assert not await store.delete(Key("apps", "gone"))
+
+
+def _key() -> dict[str, str]:
+    return {"pk": _KEY.partition, "sk": _KEY.name}
+
+
+async def test_a_long_list_comes_in_pages(store: DynamodbStore, relay: Relay) -> None:
+    values: list[tuple[str, Value]] = [(f"{number:02}", {"text": "x" * 180_000}) for number in range(14)]
+    await asyncio.gather(*(store.put(Key("long", name), value) for name, value in values))
+    assert [item async for item in store.list("long")] == values
+    assert relay.requests["Query"] > 2
+
+
+async def test_each_verb_is_one_request(store: DynamodbStore, relay: Relay, clock: ManualClock) -> None:
+    key = Key("apps", "web")
+    reserve, settle = Change({"money": 5}, {"money": 9}, mark=("r", {})), Change({"money": -1}, unmark="r")
+
+    async def asked() -> dict[str, int]:
+        counted = dict(relay.requests)
+        relay.requests.clear()
+        return counted
+
+    await store.put(key, {})
+    await store.put(key, {}, if_absent=True)
+    assert await asked() == {"PutItem": 2}
+    await store.get(key)
+    assert await asked() == {"GetItem": 1}
+    await store.delete(key)
+    assert await asked() == {"DeleteItem": 1}
+    assert [item async for item in store.list("apps")] == []
+    assert await asked() == {"Query": 1}
+    for change, done in ((reserve, True), (reserve, False), (settle, True), (settle, False)):
+        assert (await store.add_within(_KEY, change, expires_at=_START + 60)).done is done
+        assert await asked() == {"UpdateItem": 1}
+    clock.now += 60
+    assert (await store.add_within(_KEY, reserve, expires_at=_START + 120)).done
+    assert await asked() == {"UpdateItem": 1, "PutItem": 1}
+
+
+async def test_throttled_once_it_tries_again(store: DynamodbStore, relay: Relay) -> None:
+    relay.faults.append("throttle")
+    assert (await store.add_within(_KEY, Change({"money": 5}, mark=("r", {})))).counters == {"money": 5}
+    assert relay.requests == {"UpdateItem": 2}
+
+
+async def test_throttled_for_long_it_gives_up(store: DynamodbStore, relay: Relay) -> None:
+    relay.faults.extend(["throttle"] * 9)
+    with pytest.raises(StoreError, match=r"table trefoil: get_item: .*ProvisionedThroughputExceededException"):
+        await store.get(_KEY)
+    assert relay.requests == {"GetItem": 3}
+
+
+async def test_where_an_answer_is_lost_a_change_is_made_once(store: DynamodbStore, relay: Relay) -> None:
+    reserve = Change({"money": 5}, {"money": 99}, mark=("r", {}))
+    relay.faults.append("lose answer")
+    assert await store.add_within(_KEY, reserve) == Outcome(True, {"money": 5})
+    relay.faults.append("lose answer")
+    assert await store.add_within(_KEY, Change({"money": -2}, unmark="r")) == Outcome(False, {"money": 3})
+    assert relay.requests == {"UpdateItem": 4}
+    relay.faults.append("lose answer")
+    with pytest.raises(StoreError, match="update_item"):
+        await store.add_within(_KEY, Change({"money": 1}))
+    assert relay.requests == {"UpdateItem": 5}
+    assert await store.get(_KEY) == {"counters": {"money": 4}, "marks": {}}
+
+
+async def test_where_an_answer_is_lost_counters_are_renewed_once(
+    store: DynamodbStore, relay: Relay, clock: ManualClock
+) -> None:
+    reserve = Change({"money": 5}, {"money": 99}, mark=("r", {}))
+    await store.add_within(_KEY, reserve, expires_at=_START + 1)
+    clock.now += 1
+    relay.faults.extend([None, "lose answer"])  # the refusal passes, the put is made unheard
+    assert await store.add_within(_KEY, reserve, expires_at=_START + 9) == Outcome(True, {"money": 5})
+    assert await store.get(_KEY) == {"counters": {"money": 5}, "marks": {"r": {}}}
+
+
+async def test_where_an_answer_is_lost_an_absent_place_is_taken_once(store: DynamodbStore, relay: Relay) -> None:
+    relay.faults.append("lose answer")
+    assert await store.put(_KEY, {"by": 1}, if_absent=True)
+    assert not await store.put(_KEY, {"by": 1}, if_absent=True)
+    assert await store.delete(_KEY)
+
+
+async def test_where_nobody_answers_it_fails_in_time(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dynamodb_table, "_READ_TIMEOUT_SECONDS", 0.1)
+    relay.faults.extend(["stay silent"] * 3)
+    with (
+        contextlib.closing(DynamodbStore(_TABLE, endpoint_url=relay.url)) as store,
+        pytest.raises(StoreError, match="timeout"),
+    ):
+        await asyncio.wait_for(store.get(_KEY), 10)
+    assert relay.requests == {"GetItem": 3}
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "nonsense"])
+async def test_where_nothing_listens_it_fails_at_once(endpoint: str, url: str) -> None:
+    with contextlib.closing(DynamodbStore(_TABLE, endpoint_url=url)) as store, pytest.raises(StoreError, match=url):
+        await asyncio.wait_for(store.get(_KEY), 5)
+
+
+async def test_errors_tell_no_secrets(store: DynamodbStore, relay: Relay) -> None:
+    relay.faults.append("deny")
+    with pytest.raises(StoreError, match="InvalidSignatureException") as caught:
+        await store.get(_KEY)
+    assert "secret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+
+
+async def test_a_value_that_is_too_large_is_refused(store: DynamodbStore) -> None:
+    with pytest.raises(StoreError, match="Item size has exceeded the maximum allowed size"):
+        await store.put(_KEY, {"text": "x" * 410_000})
+    assert await store.get(_KEY) is None
+
+
+async def test_a_table_that_is_not_there_is_named(relay: Relay) -> None:
+    with (
+        contextlib.closing(DynamodbStore("elsewhere", endpoint_url=relay.url)) as store,
+        pytest.raises(StoreError, match=r"table elsewhere: put_item: .*ResourceNotFoundException"),
+    ):
+        await store.put(_KEY, {})
