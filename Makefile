@@ -13,8 +13,8 @@ help:  ## list the targets
 run: $(VENV)/run.stamp  ## start the three clouds on this machine; options: make run ARGS="--once"
 	@$(BIN)/python -m local $(ARGS)
 
-test: $(VENV)/dev.stamp  ## run the tests; options: make test ARGS="-k streaming"
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/dev.stamp  ## run the tests but the slow ones; options: make test ARGS="-k streaming"
+	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
 setup: $(VENV)/run.stamp  ## only set up what `make run` needs
 

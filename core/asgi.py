@@ -23,7 +23,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 
-class _FarTooLarge(errors.BodyTooLarge):
+class _FarTooLarge(Exception):
     """The body is not even worth reading to its end."""
 
 
@@ -66,10 +66,11 @@ class AsgiApplication:
         except _ClientLeft:
             return
         except errors.BodyTooLarge as error:
-            response = self._gateway().refuse(request, error)
-            if isinstance(error, _FarTooLarge):
-                response = replace(response, headers={**response.headers, "connection": "close"})
-            await _write(response, send)
+            await _write(self._gateway().refuse(request, error), send)
+            return
+        except _FarTooLarge:
+            response = self._gateway().refuse(request, errors.BodyTooLarge(self._body_limit_bytes))
+            await _write(replace(response, headers={**response.headers, "connection": "close"}), send)
             return
         await _unless_client_leaves(self._answer(replace(request, body=content), send), receive)
 
@@ -105,7 +106,7 @@ async def _read_body(request: Request, receive: Receive, limit_bytes: int) -> by
     announced = request.headers.get("content-length", "")
     size = int(announced) if announced.isdecimal() else 0
     if size > limit_bytes * _READ_TO_REFUSE:
-        raise _FarTooLarge(limit_bytes)
+        raise _FarTooLarge
     parts, size = [], 0
     while True:
         message = await receive()
@@ -113,7 +114,7 @@ async def _read_body(request: Request, receive: Receive, limit_bytes: int) -> by
             raise _ClientLeft
         size += len(message.get("body", b""))
         if size > limit_bytes * _READ_TO_REFUSE:
-            raise _FarTooLarge(limit_bytes)
+            raise _FarTooLarge
         if size <= limit_bytes:
             parts.append(message.get("body", b""))
         if not message.get("more_body", False):

@@ -166,7 +166,11 @@ async def test_no_token_is_a_failure_of_the_operator_s(toml: Mapping[str, Any], 
                 await _send(upstream)
         assert server.exchanges == []
         assert len(platform.exchanges) == 1
-    assert caught.value.headers == {"x-trefoil-target": "one", "x-trefoil-attempts": "1"}
+    assert caught.value.headers == {
+        "x-should-retry": "false",
+        "x-trefoil-target": "one",
+        "x-trefoil-attempts": "1",
+    }
 
 
 async def test_settings_that_the_sdk_refuses_are_the_operator_s_affair() -> None:

@@ -16,7 +16,6 @@ from local.processes import Child
 from local.running import Running, free_port_base
 from local.services import Service
 
-_FIRST_PORT = 28_500
 _TALKATIVE = "for number in range(20_000): print('a line that fills the pipe', number)"  # ten times what a pipe holds
 
 
@@ -45,7 +44,7 @@ def test_reading_goes_on_when_nobody_can_be_told() -> None:
 
 
 def _service(program: str) -> Service:
-    return Service("gcp", free_port_base(1, _FIRST_PORT), (sys.executable, "-c", program), Path.cwd(), {})
+    return Service("gcp", free_port_base(1), (sys.executable, "-c", program), Path.cwd(), {})
 
 
 @pytest.mark.parametrize("turns", range(8))

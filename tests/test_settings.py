@@ -174,5 +174,5 @@ def test_each_variable_gives_a_setting_that_exists() -> None:
 
 def test_a_package_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cloud_upstreams, "find_spec", lambda name: None)
-    with pytest.raises(ConfigurationError, match='upstreams.vertex: credentials = "adc" needs the package google-auth'):
+    with pytest.raises(ConfigurationError, match="needs the package google-auth"):
         _load(tmp_path, "[upstreams.vertex]\nproject = 'p'\nlocation = 'global'\ncredentials = 'adc'")
