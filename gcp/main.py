@@ -10,7 +10,7 @@ import os
 from typing import cast
 
 import functions_framework.aio
-from starlette.convertors import CONVERTOR_TYPES
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -20,10 +20,14 @@ from core.gateway import Gateway
 from core.settings import Settings
 from core.sqlite_store import SqliteStore
 
-# The framework's catch-all route is Starlette's `path`, whose pattern leaves out a line break: `%0A` in a path would be
-# answered by the framework, not in OpenAI's shape.
-CONVERTOR_TYPES["path"].regex = "(?s:.*)"
 
+class _AnyPath(PathConvertor):
+    """The framework's catch-all. Starlette's own leaves out a line break: the framework itself would answer `%0A`."""
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("path", _AnyPath())
 logs.to_stdout()
 _settings = Settings.load(os.environ)
 
