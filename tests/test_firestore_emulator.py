@@ -32,7 +32,7 @@ def module_emulator() -> Iterator[FirestoreEmulator]:
 
 @pytest.fixture(scope="module", autouse=True)
 async def one_event_loop() -> AsyncIterator[None]:
-    """Keeps one event loop for all tests here: grpc's poller, one for the process, goes on calling loops that it knew."""
+    """Keeps one event loop for all tests here: grpc's poller, one for the process, calls on loops that it once knew."""
     yield  # noqa: PT022 - a fixture that has returned keeps nothing
 
 
