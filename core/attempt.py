@@ -91,12 +91,14 @@ async def ask(client: Client, call: Call, *, body: bytes, model: str | None) -> 
 
 
 def _stream(answer: httpx2.Response, call: Call) -> EventStream | ByteStream | None:
-    """What is passed on as it comes: events where they were asked for, and what is no JSON, such as speech."""
+    """What is passed on as it comes: files, events where they were asked for, and what is no JSON, such as speech."""
     media_type = _media_type(answer)
+    if call.endpoint.gives_file:
+        return ByteStream(_chunks(answer, call.request), may_be_empty=True, on_end=call.on_end)
     if call.stream and media_type == "text/event-stream":
         return EventStream(_chunks(answer, call.request), last_events=call.endpoint.last_events, on_end=call.on_end)
     if not call.endpoint.answers_json and not media_type.startswith(("application/json", "text/")):
-        return ByteStream(_chunks(answer, call.request), on_end=call.on_end)
+        return ByteStream(_chunks(answer, call.request), may_be_empty=False, on_end=call.on_end)
     return None
 
 

@@ -29,6 +29,8 @@ class Endpoint:
     """Whether the request's body may be multipart/form-data; if `json` is None, it must be."""
     answers_json: bool = True
     """Whether a whole answer is a JSON object; otherwise it may be anything, such as speech."""
+    gives_file: bool = False
+    """Whether the answer is what somebody has stored: of any kind, and be it empty."""
     last_events: frozenset[str] = frozenset()
     """The types that a complete stream's last event can have; empty where nothing is streamed."""
     repeatable: bool = True
@@ -68,8 +70,8 @@ _SPEECH = frozenset({"speech.audio.done"})
 _TRANSCRIPT = frozenset({"transcript.text.done"})
 
 
-def _reads(name: str, path: str, *, binary: bool = False, lists: Kind | None = None) -> Endpoint:
-    return Endpoint(name, "GET", path, answers_json=not binary, lists=lists)
+def _reads(name: str, path: str, *, gives_file: bool = False, lists: Kind | None = None) -> Endpoint:
+    return Endpoint(name, "GET", path, gives_file=gives_file, lists=lists)
 
 
 def _changes(name: str, path: str, *, form: bool = False, makes: Kind | None = None) -> Endpoint:
@@ -144,7 +146,7 @@ ENDPOINTS = (
     _reads("files.list", "/v1/files", lists=Kind.FILE),
     _reads("files.retrieve", "/v1/files/{file_id}"),
     _deletes("files.delete", "/v1/files/{file_id}"),
-    _reads("files.content", "/v1/files/{file_id}/content", binary=True),
+    _reads("files.content", "/v1/files/{file_id}/content", gives_file=True),
     _changes("uploads.create", "/v1/uploads", makes=Kind.UPLOAD),
     _changes("uploads.parts.create", "/v1/uploads/{upload_id}/parts", form=True),
     _changes("uploads.complete", "/v1/uploads/{upload_id}/complete"),
@@ -182,7 +184,7 @@ ENDPOINTS = (
     _reads("containers.files.list", "/v1/containers/{container_id}/files"),
     _reads("containers.files.retrieve", "/v1/containers/{container_id}/files/{file}"),
     _deletes("containers.files.delete", "/v1/containers/{container_id}/files/{file}"),
-    _reads("containers.files.content", "/v1/containers/{container_id}/files/{file}/content", binary=True),
+    _reads("containers.files.content", "/v1/containers/{container_id}/files/{file}/content", gives_file=True),
 )
 
 

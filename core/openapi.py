@@ -103,7 +103,9 @@ def _requires_fields(row: Endpoint) -> bool:
 
 
 def _responses(row: Endpoint) -> _Object:
-    content: _Object = {"application/json": {"schema": {"type": "object"}}} if row.answers_json else {"*/*": {}}
+    content: _Object = (
+        {"application/json": {"schema": {"type": "object"}}} if row.answers_json and not row.gives_file else {"*/*": {}}
+    )
     if row.last_events:
         content["text/event-stream"] = {}
     error = {"content": {"application/json": {"schema": {"$ref": f"{_COMPONENTS}Error"}}}}

@@ -143,13 +143,17 @@ class ByteStream(_Passing):
     a client can tell.
     """
 
-    def __init__(self, chunks: AsyncGenerator[bytes, None], *, on_end: Callable[[str], None]) -> None:
+    def __init__(
+        self, chunks: AsyncGenerator[bytes, None], *, may_be_empty: bool, on_end: Callable[[str], None]
+    ) -> None:
         """
         Args:
             chunks: upstream's bytes; raises an `UpstreamError` where upstream fails.
+            may_be_empty: whether an answer without a byte is one.
             on_end: called once when a started stream has ended, with `ok`, `client_left` or an error's code.
         """
         super().__init__(chunks, on_end)
+        self._may_be_empty = may_be_empty
 
     async def start(self) -> None:
         """Wait for the first chunk, while the response can still be something else.
@@ -158,7 +162,7 @@ class ByteStream(_Passing):
             UpstreamError: upstream failed before it.
         """
         self._first = await anext(self._chunks, b"")
-        if not self._first:
+        if not self._first and not self._may_be_empty:
             raise errors.UpstreamError("The model's service sent an empty answer.", code="upstream_invalid")
         self._open = True
 

@@ -188,6 +188,18 @@ async def test_an_unreadable_answer(tmp_path: Path, answer: Script, status: int,
     assert response.headers.get("retry-after") == ("7" if status == 503 else None)
 
 
+@pytest.mark.parametrize("content_type", ["application/json", "text/html", "application/x-anything"])
+@pytest.mark.parametrize("content", [b"", b'""', b"<html>"])
+async def test_a_stored_file_is_passed_on_whatever_it_is(tmp_path: Path, content_type: str, content: bytes) -> None:
+    async with _setup(tmp_path, plain("200 OK", content, f"content-type: {content_type}")) as setup:
+        store = SqliteStore(tmp_path / "store.sqlite3")
+        await store.put(Key("apps/web-shop/objects/files", "file-1"), {"created_at_ns": 1, "upstream": "openai"})
+        store.close()
+        response = await setup.call("GET", "/v1/files/file-1/content", b"")
+        assert (response.status, response.headers["content-type"]) == (200, content_type)
+        assert b"".join(await _collect(response)) == content
+
+
 async def test_a_connection_that_breaks_in_the_body(tmp_path: Path) -> None:
     async def script(exchange: Exchange) -> None:
         await exchange.send(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{")

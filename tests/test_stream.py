@@ -177,7 +177,7 @@ async def test_a_protocol_without_a_last_event_may_end_anywhere() -> None:
 
 async def test_sound_is_passed_on_chunk_by_chunk() -> None:
     upstream, ends = Upstream([b"a", b"b"]), Ends()
-    stream = ByteStream(upstream.chunks(), on_end=ends.append)
+    stream = ByteStream(upstream.chunks(), may_be_empty=False, on_end=ends.append)
     await stream.start()
     assert upstream.taken == 1
     assert [chunk async for chunk in stream] == [b"a", b"b"]
@@ -198,14 +198,14 @@ async def test_sound_that_is_cut_raises() -> None:
 
 
 async def test_sound_that_never_begins_can_still_be_a_status() -> None:
-    stream = ByteStream(Upstream([], errors.UpstreamError("no")).chunks(), on_end=Ends().append)
+    stream = ByteStream(Upstream([], errors.UpstreamError("no")).chunks(), may_be_empty=False, on_end=Ends().append)
     with pytest.raises(errors.UpstreamError):
         await stream.start()
 
 
 async def test_a_client_that_leaves_sound_frees_upstream() -> None:
     upstream, ends = Upstream([b"a", b"b"]), Ends()
-    stream = ByteStream(upstream.chunks(), on_end=ends.append)
+    stream = ByteStream(upstream.chunks(), may_be_empty=False, on_end=ends.append)
     await stream.start()
     await stream.aclose()
     assert upstream.closed
@@ -223,3 +223,11 @@ async def test_what_an_event_quotes_ends_no_stream(quoted: dict[str, object]) ->
     await stream.start()
     assert [events async for events in stream] == [event, _CUT]
     assert ends == ["upstream_cut_off"]
+
+
+async def test_a_file_may_be_empty() -> None:
+    ends = Ends()
+    stream = ByteStream(Upstream([]).chunks(), may_be_empty=True, on_end=ends.append)
+    await stream.start()
+    assert [chunk async for chunk in stream] == []
+    assert ends == ["ok"]
