@@ -109,6 +109,7 @@ ENDPOINTS = (
     ),
     _infers("completions.create", "/v1/completions", schemas.ModelCall, _CHAT),
     _infers("responses.create", "/v1/responses", schemas.Call, _RESPONSE, makes=Kind.RESPONSE),
+    _infers("responses.compact", "/v1/responses/compact", schemas.Call),
     _infers("responses.input_tokens.count", "/v1/responses/input_tokens", schemas.Call),
     _infers("embeddings.create", "/v1/embeddings"),
     _infers("moderations.create", "/v1/moderations", schemas.Call),

@@ -39,7 +39,7 @@ def leaves_another(endpoint: Endpoint, call: Call) -> bool:
     """Whether the same call, made again, leaves more behind than the first: a second object, or a second turn."""
     if not endpoint.repeatable:
         return True
-    return bool(call.conversation or call.background or (call.store and endpoint.makes is Kind.CHAT_COMPLETION))
+    return bool(call.conversation or call.background is True or (call.store and endpoint.makes is Kind.CHAT_COMPLETION))
 
 
 def in_answer(endpoint: Endpoint, body: bytes, *, stored: bool | None) -> Iterator[Made]:

@@ -25,7 +25,8 @@ class Call(BaseModel):
     stream: StrictBool | None = None
     store: StrictBool | None = None
     conversation: Any = None
-    background: StrictBool | None = None
+    background: Any = None
+    """For a response, whether it is made when nobody waits; for an image, what is behind it."""
     audio: Item | None = None
     """How the model is to speak; of interest is only whether it is."""
 

@@ -135,6 +135,14 @@ def test_where_a_form_or_json_will_do() -> None:
     )
 
 
+def test_a_name_may_mean_different_things_to_different_endpoints() -> None:
+    assert (
+        _read(b'{"background": "transparent", "prompt": "x"}', path="/v1/images/generations").background
+        == "transparent"
+    )
+    assert _read(b'{"background": true, "input": "x"}', path="/v1/responses").background is True
+
+
 def test_where_every_field_is_optional_so_is_the_body() -> None:
     assert _read(b"", path="/v1/conversations") == Call()
 

@@ -188,7 +188,9 @@ async def test_sound_is_passed_on_chunk_by_chunk() -> None:
 async def test_sound_that_is_cut_raises() -> None:
     ends = Ends()
     stream = ByteStream(
-        Upstream([b"a"], errors.UpstreamError("cut", code="upstream_cut_off")).chunks(), on_end=ends.append
+        Upstream([b"a"], errors.UpstreamError("cut", code="upstream_cut_off")).chunks(),
+        may_be_empty=False,
+        on_end=ends.append,
     )
     await stream.start()
     assert await anext(stream) == b"a"
