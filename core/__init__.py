@@ -3,5 +3,5 @@
 The rule of this folder: it may import `openai` (in `attempt.py` and `*_client*.py` only), `pydantic` and the
 standard library, and never a cloud's SDK or another folder of this repository. A test holds it to that.
 
-A request goes endpoint -> auth -> validate -> upstream -> respond; `gateway.py` shows the stages on one screen.
+A request goes endpoint -> auth -> validate -> own objects -> upstream -> respond: `gateway.py` shows the way.
 """
