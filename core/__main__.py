@@ -44,7 +44,10 @@ async def _run(admin: Admin, options: argparse.Namespace) -> None:
             await admin.set_key_enabled(options.id, enabled=verb == "enable")
         case "app", "list":
             async for app in admin.apps():
-                print(f"{app.id:<24} {_date(app.created_at)}  {'enabled' if app.enabled else 'disabled'}")
+                state = "enabled" if app.enabled else "disabled"
+                print(f"{app.id:<24} {_date(app.created_at)}  {state}  {' '.join(app.origins)}".rstrip())
+        case "app", "origins":
+            await admin.set_app_origins(options.name, options.origin)
         case "app", verb:
             await admin.set_app_enabled(options.name, enabled=verb == "enable")
 
@@ -85,6 +88,9 @@ def _parser() -> argparse.ArgumentParser:
     app.add_parser("list", help="list apps")
     for verb in ("disable", "enable"):
         app.add_parser(verb, help=f"{verb} an app with all its keys").add_argument("name")
+    origins = app.add_parser("origins", help="the web pages that may call with the app's keys")
+    origins.add_argument("name")
+    origins.add_argument("origin", nargs="*", help="such as https://shop.example; none: those of trefoil.toml")
     return parser
 
 

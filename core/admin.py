@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import NamedTuple
 
 from core import app_keys
+from core.cors import is_origin
 from core.ports import App, AppKey, AppKeyEntry, Key, Store
 
 _APP_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
@@ -67,10 +68,14 @@ class Admin:
                 yield ListedKey(digest[:_KEY_ID_CHARACTERS], digest, AppKey.model_validate(value))
 
     async def set_app_enabled(self, app_id: str, *, enabled: bool) -> None:
-        value = await self._store.get(App.key(app_id))
-        if value is None:
-            raise AdminError(f"There is no app '{app_id}'.")
-        await self._replace(App.key(app_id), App.model_validate(value).model_copy(update={"enabled": enabled}))
+        await self._change_app(app_id, enabled=enabled)
+
+    async def set_app_origins(self, app_id: str, origins: Sequence[str]) -> None:
+        """Let the app be called from these web pages alone; without any, from those that the settings allow to all."""
+        for origin in origins:
+            if not is_origin(origin):
+                raise AdminError(f"'{origin}' is no origin: write it as https://shop.example, or * for any page.")
+        await self._change_app(app_id, origins=tuple(origins))
 
     async def set_key_enabled(self, key_id: str, *, enabled: bool) -> None:
         found = await self._find(key_id)
@@ -80,6 +85,12 @@ class Admin:
         found = await self._find(key_id)
         await self._store.delete(AppKey.key(found.digest))
         await self._store.delete(AppKeyEntry.key(found.record.app_id, found.digest))
+
+    async def _change_app(self, app_id: str, **changes: object) -> None:
+        value = await self._store.get(App.key(app_id))
+        if value is None:
+            raise AdminError(f"There is no app '{app_id}'.")
+        await self._replace(App.key(app_id), App.model_validate(value).model_copy(update=changes))
 
     async def _replace(self, key: Key, record: App | AppKey) -> None:
         await self._store.put(key, record.model_dump())

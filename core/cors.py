@@ -5,11 +5,13 @@ https://fetch.spec.whatwg.org/#http-cors-protocol
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 
 from core.http import Request, Response
 
 ANY = "*"
+_ORIGIN = re.compile(r"https?://[^/\s]+")
 _ONE_DAY_SECONDS = 86_400
 _METHODS = "GET, POST, DELETE"
 _EXPOSED = (
@@ -25,6 +27,11 @@ _EXPOSED = (
     "x-trefoil-target",
 )
 """What a page's script may read of the headers, beside the few that it always may."""
+
+
+def is_origin(text: str) -> bool:
+    """Whether `text` is a page's origin, or `*`, which stands for any."""
+    return text == ANY or _ORIGIN.fullmatch(text) is not None
 
 
 def is_preflight(request: Request) -> bool:

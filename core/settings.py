@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, ConfigDict, Field, InstanceOf, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from core.cors import is_origin
 from core.errors import ConfigurationError
 from core.upstream_settings import KINDS, Section, UpstreamSettings, model_of
 
@@ -78,7 +78,7 @@ class AppSettings(Section):
 
 
 def _is_origin(value: str) -> str:
-    if value != "*" and not re.fullmatch(r"https?://[^/\s]+", value):
+    if not is_origin(value):
         raise ValueError("write an origin, such as https://shop.example, or *")
     return value
 

@@ -72,6 +72,17 @@ def test_an_app_is_disabled_with_its_keys(store: Path, capsys: pytest.CaptureFix
     assert "enabled, until 20" in capsys.readouterr().out
 
 
+def test_an_app_s_pages(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _run(store, "key", "new", "--app", "web-shop")
+    capsys.readouterr()
+    assert _run(store, "app", "origins", "web-shop", "https://shop.example", "http://localhost:3000") == 0
+    _run(store, "app", "list")
+    assert "https://shop.example http://localhost:3000" in capsys.readouterr().out
+    assert _run(store, "app", "origins", "web-shop") == 0
+    _run(store, "app", "list")
+    assert capsys.readouterr().out.rstrip().endswith("enabled")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -79,6 +90,8 @@ def test_an_app_is_disabled_with_its_keys(store: Path, capsys: pytest.CaptureFix
         (["key", "new", "--app", "../x"], "cannot be an app's name"),
         (["key", "disable", "nope"], "There is no key with the id 'nope'"),
         (["app", "disable", "nope"], "There is no app 'nope'"),
+        (["app", "origins", "nope", "https://a.example"], "There is no app 'nope'"),
+        (["app", "origins", "nope", "a.example/path"], "'a.example/path' is no origin"),
     ],
 )
 def test_a_mistake_is_one_clear_line(

@@ -368,6 +368,29 @@ async def test_what_would_be_there_twice_is_not_tried_again(tmp_path: Path, path
         assert len(setup.upstream.exchanges) == 1
 
 
+async def test_browsers(tmp_path: Path) -> None:
+    """Each page is told what is meant for it: before there is a key by the settings, then by the app's own list."""
+    file = tmp_path / "cors.toml"
+    file.write_text('[cors]\norigins = ["https://shop.example", "https://other.example"]\n')
+    async with _setup(tmp_path, plain("200 OK", b"{}", _JSON), TREFOIL_CONFIG=str(file)) as setup:
+        store = SqliteStore(tmp_path / "store.sqlite3")
+        await Admin(store).set_app_origins("web-shop", ["https://shop.example"])
+        store.close()
+
+        async def allowed(origin: str, **more: Any) -> str | None:
+            response = await setup.call(**{"headers": {"origin": origin}, **more})
+            return response.headers.get("access-control-allow-origin")
+
+        assert await allowed("https://shop.example") == "https://shop.example"
+        assert await allowed("https://other.example") is None
+        assert await allowed("https://evil.example") is None
+        asked = {"origin": "https://other.example", "access-control-request-method": "POST", "authorization": ""}
+        assert await allowed("", method="OPTIONS", headers=asked) == "https://other.example"
+        refused = {"origin": "https://other.example", "authorization": ""}
+        assert await allowed("", headers=refused) == "https://other.example"  # so that the page can read the 401
+        assert len(setup.upstream.exchanges) == 3
+
+
 async def test_one_connection_serves_many_calls(tmp_path: Path) -> None:
     async with _setup(tmp_path, plain("200 OK", b"{}", _JSON)) as setup:
         for _ in range(5):
