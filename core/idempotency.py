@@ -51,6 +51,7 @@ class Idempotency:
         Raises:
             InvalidRequest: the key is too long, or came with another request before (422).
             Conflict: the first request is still at work.
+            StoreError: the store cannot be asked, or has lost the answer.
         """
         name = request.headers.get(HEADER)
         if not name or request.method != "POST":
@@ -99,6 +100,8 @@ class _Claim:
         if record["parts"] is None:
             raise errors.Conflict("The first request with this Idempotency-Key is still being answered.")
         parts = [await self.store.get(self._key(number)) for number in range(record["parts"])]
+        if None in parts:  # half an answer must not pass for one
+            raise StoreError("a part of an answer that was kept under an Idempotency-Key is gone")
         body = b"".join(base64.b64decode(part["body"]) for part in parts if part is not None)
         return Response(record["status"], {**record["headers"], **REPLAYED}, body)
 

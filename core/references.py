@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jiter
@@ -82,7 +82,7 @@ def in_json(body: bytes) -> list[Reference]:
 
     Raises:
         InvalidRequest: a key stands twice in one object, so that upstream might read another value than was checked
-            here; or the request uses what belongs to the operator.
+            here; the request uses what belongs to the operator; or it refers to too many objects.
     """
     # Most bodies refer to nothing. A key can hide behind an escape, so one with escapes is parsed.
     if _MAY_REFER.search(body) is None:
@@ -91,7 +91,12 @@ def in_json(body: bytes) -> list[Reference]:
         value = jiter.from_json(body, catch_duplicate_keys=True)
     except ValueError as error:
         raise errors.InvalidRequest(f"The request body is not valid JSON: {error}.", code="invalid_json") from None
-    found = list(dict.fromkeys(_walk(value, "")))
+    return _bounded(_walk(value, ""))
+
+
+def _bounded(references: Iterable[Reference]) -> list[Reference]:
+    """Each one once. They are looked up one by one, so there may not be any number of them."""
+    found = list(dict.fromkeys(references))
     if len(found) > _MOST_REFERENCES:
         raise errors.InvalidRequest(
             f"The request refers to more than {_MOST_REFERENCES} stored objects.",
@@ -102,14 +107,18 @@ def in_json(body: bytes) -> list[Reference]:
 
 
 def in_form(fields: Mapping[str, list[str]]) -> list[Reference]:
-    """The references in a form's fields."""
-    return [
+    """The references in a form's fields.
+
+    Raises:
+        InvalidRequest: there are too many.
+    """
+    return _bounded(
         Reference(_KINDS[word], value, name)
         for name, values in fields.items()
         for word in _WORD.findall(name)  # a[b], a[0] and a.b are ways to write what lies in what
         if word in _KINDS
         for value in values
-    ]
+    )
 
 
 def _walk(value: Any, place: str) -> Iterator[Reference]:

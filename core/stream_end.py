@@ -31,9 +31,10 @@ def find(events: bytes, last_types: frozenset[str]) -> End | None:
         if data == DONE.encode() and DONE in last_types:
             return End.COMPLETE
         event = _object(data)
-        if event.get("type") in _FAILED_TYPES or (isinstance(event.get("error"), dict) and "type" not in event):
+        kind = str(event.get("type"))  # of whatever type upstream made it
+        if kind in _FAILED_TYPES or (isinstance(event.get("error"), dict) and "type" not in event):
             return End.FAILED
-        if event.get("type") in last_types:
+        if kind in last_types:
             return End.COMPLETE
     return None
 

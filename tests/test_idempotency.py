@@ -12,7 +12,7 @@ import pytest
 from core import errors
 from core.http import Request, Response
 from core.idempotency import Idempotency
-from core.ports import App
+from core.ports import App, Key, StoreError, Value
 from core.sqlite_store import SqliteStore
 from manual_clock import ManualClock
 
@@ -237,6 +237,20 @@ async def test_a_large_answer_is_kept_in_parts(idempotency: Idempotency) -> None
     await idempotency.once(_APP, _REQUEST, worker)
     assert (await idempotency.once(_APP, _REQUEST, worker)).body == body
     assert worker.times == 1
+
+
+async def test_half_an_answer_is_not_given_for_a_whole_one(tmp_path: Path) -> None:
+    class Forgetful(SqliteStore):
+        async def get(self, key: Key) -> Value | None:
+            return None if key.name.endswith("/001") else await super().get(key)
+
+    store = Forgetful(tmp_path / "store.sqlite3")
+    idempotency, worker = Idempotency(store), Worker(Response(200, {}, b"x" * 500_000))
+    await idempotency.once(_APP, _REQUEST, worker)
+    with pytest.raises(StoreError):
+        await idempotency.once(_APP, _REQUEST, worker)
+    assert worker.times == 1
+    store.close()
 
 
 async def test_an_answer_is_forgotten_after_a_day(idempotency: Idempotency, clock: ManualClock) -> None:

@@ -162,3 +162,9 @@ def test_more_references_than_anybody_needs_are_refused() -> None:
     body = {"file_ids": [f"file-{number}" for number in range(501)]}
     with pytest.raises(errors.InvalidRequest, match="more than 500"):
         references.in_json(json.dumps(body).encode())
+
+
+def test_a_form_may_not_refer_to_more_either() -> None:
+    with pytest.raises(errors.InvalidRequest, match="more than 500"):
+        references.in_form({"file_ids[]": [f"file-{number}" for number in range(501)]})
+    assert references.in_form({"file_ids[]": ["file-1"] * 501}) == [Reference(Kind.FILE, "file-1", "file_ids[]")]

@@ -233,3 +233,11 @@ async def test_a_file_may_be_empty() -> None:
     await stream.start()
     assert [chunk async for chunk in stream] == []
     assert ends == ["ok"]
+
+
+@pytest.mark.parametrize("kind", [[], {}, 1, None, ["error"]])
+async def test_an_event_with_an_odd_type_harms_nothing(kind: object) -> None:
+    event = b"data: " + json.dumps({"type": kind, "text": "error [DONE]"}).encode() + b"\n\n"
+    ends = Ends()
+    assert await _received(Upstream([event, _EVENTS[-1]]), ends) == [event, _EVENTS[-1]]
+    assert ends == ["ok"]
