@@ -112,7 +112,8 @@ class Gateway:
         """`response` with the headers that every answer has, and its line written, unless it goes on as a stream."""
         request = line.request
         line.status = response.status
-        line.upstream_request_id = response.headers.get("x-request-id")
+        told_id = response.headers.get("x-request-id")
+        line.upstream_request_id = None if told_id == request.id else told_id
         line.target = response.headers.get(TARGET_HEADER)
         line.attempts = response.headers.get(ATTEMPTS_HEADER)
         if isinstance(response.body, bytes):

@@ -464,6 +464,15 @@ async def test_an_alias_is_answered_by_its_target(tmp_path: Path) -> None:
     assert response.headers.items() >= _FIRST_TRY.items()
 
 
+async def test_the_log_names_no_upstream_where_none_was_asked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "trefoil")
+    async with _setup(tmp_path, plain("200 OK", b"{}", _JSON)) as setup:
+        await setup.call(headers={"authorization": ""})
+    (record,) = caplog.records
+    line = json.loads(record.message)
+    assert (line["outcome"], line["upstream_request_id"], line["target"]) == ("missing_api_key", None, None)
+
+
 async def test_a_store_that_cannot_be_reached_is_a_503(tmp_path: Path) -> None:
     gateway = Gateway(Settings.load({"OPENAI_API_KEY": _OPERATORS_KEY}), SqliteStore(tmp_path))
     headers = {"authorization": f"Bearer {app_keys.generate()}"}
