@@ -16,6 +16,9 @@ from core import counters
 from core.ports import Change, Key, Outcome, StoreError, Value
 
 _BUSY_TIMEOUT_SECONDS = 10.0
+_RETRY_SECONDS = 0.01
+_PRIMARY_ERROR = 0xFF
+"""The bits of SQLite's extended error codes that say what kind of error it is."""
 _SCHEMA = """
     CREATE TABLE IF NOT EXISTS items (
         partition TEXT NOT NULL,
@@ -120,8 +123,26 @@ class SqliteStore:
         if self._connection is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT_SECONDS, check_same_thread=False)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            connection.execute(_SCHEMA)
+            try:
+                _prepare(connection)
+            except sqlite3.Error:
+                connection.close()
+                raise
             self._connection = connection
         return self._connection
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    """Set up a file that may be new, and that other processes may be setting up at this moment."""
+    end = time.monotonic() + _BUSY_TIMEOUT_SECONDS
+    while True:
+        try:
+            # SQLite does not wait for a lock to change this: two that try at once would both hold what the other needs.
+            connection.execute("PRAGMA journal_mode = WAL")
+            break
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & _PRIMARY_ERROR != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+            time.sleep(_RETRY_SECONDS)
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute(_SCHEMA)

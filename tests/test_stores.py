@@ -50,6 +50,19 @@ def test_sqlite_counts_right_across_processes(tmp_path: Path) -> None:
     assert sum(granted) == _CEILING // _PRICE
 
 
+def test_many_may_open_a_new_file_at_once(tmp_path: Path) -> None:
+    """Each makes the file what it must be; none is told that it is locked."""
+
+    async def open_all(file: Path) -> None:
+        stores = [SqliteStore(file) for _ in range(8)]
+        await asyncio.gather(*(store.get(Key("a", "b")) for store in stores))
+        for store in stores:
+            store.close()
+
+    for number in range(40):
+        asyncio.run(open_all(tmp_path / f"{number}.sqlite3"))
+
+
 def _spend(file: Path, writer: int) -> int:
     async def spend_all() -> int:
         store = SqliteStore(file)
