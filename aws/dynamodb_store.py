@@ -29,6 +29,8 @@ class DynamodbStore:
     Requests are tried again, as `DynamodbTable` says. Where only the answer was lost, the second try finds what the
     first one left, and says that it is done. With two exceptions: a change that only takes a mark away is made once as
     well, but reported as not done; and one without any mark is not tried again, since it leaves nothing to be found.
+    Neither is one that only drops counters: the second try would drop what others have added since, even under a
+    ceiling.
 
     Args:
         endpoint_url, region: as for `DynamodbTable`.
@@ -84,6 +86,10 @@ class DynamodbStore:
     async def delete(self, key: Key) -> bool:
         answer = await asyncio.to_thread(self._table.delete, Key=items.place(key), ReturnValues="ALL_OLD")
         return self._value(answer.get("Attributes", {}), self._now()) is not None
+
+    def prepare(self) -> None:
+        """Do now, without connecting, what the first request would wait for. Raises `StoreError` if that fails."""
+        self._table.prepare()
 
     def close(self) -> None:
         self._table.close()

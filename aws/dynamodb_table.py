@@ -81,6 +81,13 @@ class DynamodbTable:
         answer = self._call("update_item", {**request, "ReturnValues": "ALL_NEW"}, once=once)
         return cast("Item", answer["Attributes"])
 
+    def prepare(self) -> None:
+        """Make the client that most calls use, without connecting it."""
+        try:
+            self._client(_ATTEMPTS)
+        except (BotoCoreError, ValueError) as error:
+            raise self._failure("prepare", error) from None
+
     def close(self) -> None:
         with self._lock:
             while self._clients:

@@ -26,7 +26,8 @@ def request(change: Change, marked: Item, *, now: int, expires_at: int | None) -
     clauses = {
         "SET": [f"{EXPIRES_AT} = if_not_exists({EXPIRES_AT}, :expires_at)"]
         + [f"{known.name(name)} = {known.value(mark)}" for name, mark in marked.items()],
-        "REMOVE": [known.name(name) for name in _unmarked(change) if name not in marked],
+        "REMOVE": [known.name(name) for name in _unmarked(change) if name not in marked]
+        + [known.name(COUNTER + name) for name in change.drop],  # no error where it is not there
         "ADD": [f"{known.name(COUNTER + name)} {known.value(number(n))}" for name, n in change.amounts.items()],
     }
     return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Any
 
 from core.ports import Change, Value
@@ -12,42 +12,58 @@ _MOST_OPERATIONS = 10
 """In one PATCH (https://learn.microsoft.com/azure/cosmos-db/partial-document-update-faq)."""
 
 
-def patch(change: Change, now: int) -> dict[str, Any] | None:
-    """The body of the one PATCH that makes `change` where it may be made; None where it has too many parts for one.
+def patch(change: Change, now: int, seen: Value | None = None) -> dict[str, Any] | None:
+    """The body of the one PATCH that makes `change` where it may be made; None where no PATCH can.
 
-    Cosmos DB also refuses what may be made if `is_refused_anyway` says so.
+    It cannot where it has too many parts, none at all, or leaves a mark that is there already: marks are left where
+    there is none of their id, so that a PATCH sent twice is not carried out twice.
+
+    Args:
+        seen: the item as it was a moment ago; None for one in which every counter is that the change bounds or drops.
+            Where the item has other ones of these counters, Cosmos DB refuses the PATCH, though the change may be made:
+            there is no condition on a counter that may be there or not, and taking away what is not there is an error.
     """
-    operations = list(_operations(change))
+    if seen is not None and _left(change) in seen["marks"]:
+        return None
+    minded = {*change.ceilings, *change.drop}
+    absent = minded - seen["counters"].keys() if seen is not None else set()
+    operations = list(_operations(change, absent))
     if not 0 < len(operations) <= _MOST_OPERATIONS:
         return None
-    return {"condition": f"from c where {' AND '.join(_conditions(change, now))}", "operations": operations}
+    return {"condition": f"from c where {' AND '.join(_conditions(change, now, absent))}", "operations": operations}
 
 
-def is_refused_anyway(change: Change, value: Value) -> bool:
-    """Whether the PATCH does not fit `value` for other reasons than those of a store: a ceiling is checked on a counter
-    that is there, and a mark left where there is none of its id, so that a PATCH sent twice is not carried out twice.
-    """
-    is_marked = change.mark is not None and change.mark[0] != change.unmark and change.mark[0] in value["marks"]
-    return is_marked or not change.ceilings.keys() <= value["counters"].keys()
+def _left(change: Change) -> str | None:
+    """The id of the mark that must not be there."""
+    return change.mark[0] if change.mark is not None and change.mark[0] != change.unmark else None
 
 
-def _operations(change: Change) -> Iterator[dict[str, Any]]:
+def _operations(change: Change, absent: Set[str]) -> Iterator[dict[str, Any]]:
     for name, amount in change.amounts.items():
         yield {"op": "incr", "path": f"/counters/{escape(name)}", "value": amount}
+    for name in change.drop:
+        if name not in absent:
+            yield {"op": "remove", "path": f"/counters/{escape(name)}"}
     if change.unmark is not None:
         yield {"op": "remove", "path": f"/marks/{escape(change.unmark)}"}
     if change.mark is not None:
         yield {"op": "set", "path": f"/marks/{escape(change.mark[0])}", "value": change.mark[1]}
 
 
-def _conditions(change: Change, now: int) -> Iterator[str]:
+def _conditions(change: Change, now: int, absent: Set[str]) -> Iterator[str]:
     """What must be true. It holds numbers and escaped names only, which need no quoting, and no parentheses, which the
     emulator takes long to read.
     """
     yield f"c.expires_at > {now}"
+    for name in sorted(absent):
+        yield f'NOT IS_DEFINED(c["counters"]["{escape(name)}"])'
     for name, ceiling in change.ceilings.items():
-        yield f'c["counters"]["{escape(name)}"] <= {ceiling - change.amounts.get(name, 0)}'
+        if name not in absent:
+            yield f'c["counters"]["{escape(name)}"] <= {ceiling - change.amounts.get(name, 0)}'
+    for name in change.drop:
+        if name not in absent and name not in change.ceilings:
+            yield f'IS_DEFINED(c["counters"]["{escape(name)}"])'
     if change.unmark is not None:
         yield f'IS_DEFINED(c["marks"]["{escape(change.unmark)}"])'
-    if change.mark is not None and change.mark[0] != change.unmark:
-        yield f'NOT IS_DEFINED(c["marks"]["{escape(change.mark[0])}"])'
+    if (left := _left(change)) is not None:
+        yield f'NOT IS_DEFINED(c["marks"]["{escape(left)}"])'

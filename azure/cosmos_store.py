@@ -63,9 +63,13 @@ class CosmosStore:
         return True
 
     async def add_within(self, key: Key, change: Change, *, expires_at: int | None = None) -> Outcome:
-        """One request. Two where the change is refused, or makes the item, or has more than ten parts (a counter, the
-        mark, the unmark). Three where it replaces an item that has expired, has a ceiling for a
-        counter that the item has not had, or leaves a mark that is there already.
+        """One request. Two where the change is refused, or makes the item, or has more than ten parts (a counter to add
+        to or to drop, the mark, the unmark). Three where it replaces an item that has expired, bounds or drops a
+        counter that the item does not have, or leaves a mark that is there already.
+
+        Many may change one item at once. But a change of more than ten parts needs a moment in which no other is made,
+        between its two requests, and where a dozen tries find none, raises `StoreError` with nothing done. One task
+        that changes the item without a pause is enough for that.
         """
         return await CosmosChange(self._container, key, change, expires_at=expires_at, now=self._now).make()
 

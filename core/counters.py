@@ -18,6 +18,7 @@ def apply(value: Value | None, change: Change) -> tuple[Value, Outcome]:
     for name, ceiling in change.ceilings.items():
         if after.get(name, 0) > ceiling:
             return before, Outcome(False, counters, over=name)
+    after = {name: count for name, count in after.items() if name not in change.drop}
     kept = {name: said for name, said in marks.items() if name != change.unmark}
     if change.mark is not None:
         kept[change.mark[0]] = change.mark[1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -28,6 +28,9 @@ class Change:
     """What to do to an item of counters, all of it or nothing.
 
     Such an item is a value `{"counters": {name: integer}, "marks": {id: JSON object}}`; what is not there counts as 0.
+
+    Where others change the item all the time, a change must have ten parts at most (a counter to add to or to drop, the
+    mark, the unmark): Cosmos DB makes a longer one only when no other is made for some 10 ms.
     """
 
     amounts: Mapping[str, int]
@@ -39,6 +42,13 @@ class Change:
     unmark: str | None = None
     """The id of a mark to take away. Where it is not there, nothing is done: a change is made once, however often it is
     tried.
+    """
+    drop: Set[str] = frozenset()
+    """Counters to take away, whatever they hold, and whether or not they are there. None of them is in `amounts`.
+
+    At most 50, since DynamoDB's expressions have 4 KB and 300 operators. A ceiling on one of them is checked against
+    what it holds, but does not tell that it was dropped and begun anew: who carries over what a counter holds has to
+    count that, and to bound that count.
     """
 
 
@@ -85,6 +95,37 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+class Limits(_Record):
+    """What an app may do. None, or an empty tuple: there is no such limit.
+
+    Minutes, days and months are those of UTC, each counted from its beginning.
+    """
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    """Input and output together."""
+    day_nano_usd: int | None = None
+    month_nano_usd: int | None = None
+    total_nano_usd: int | None = None
+    models: tuple[str, ...] = ()
+    """Names or patterns such as `gpt-4o*`, as the client writes the model."""
+    endpoints: tuple[str, ...] = ()
+    """Names or patterns of the rows of `core.endpoints`, such as `chat.completions.*`."""
+    output_tokens: int | None = None
+    """The most that one answer may have."""
+    shards: int = 1
+    """Over so many items of the store the app's counters are split."""
+
+    @property
+    def has_budget(self) -> bool:
+        return any(limit is not None for limit in (self.day_nano_usd, self.month_nano_usd, self.total_nano_usd))
+
+    @property
+    def are_counted(self) -> bool:
+        """Whether a request has to be counted before it is let through."""
+        return self.has_budget or self.requests_per_minute is not None or self.tokens_per_minute is not None
+
+
 class App(_Record):
     """A client application: the tenant."""
 
@@ -97,6 +138,14 @@ class App(_Record):
     """Seconds since the epoch, UTC."""
     origins: tuple[str, ...] = ()
     """The web pages that may use the app's keys; none: those that the settings allow to every app."""
+    limits: Limits = Limits()
+    version: int = 1
+    """Counts the changes of this record."""
+    updated_at: int | None = None
+    disabled_at: int | None = None
+    """Since when it is disabled; None where it is not."""
+    deleting: bool = False
+    """Whether it is disabled for good: what is kept of it is being deleted."""
 
     @staticmethod
     def key(app_id: str) -> Key:
@@ -109,9 +158,13 @@ class AppKey(_Record):
     app_id: str
     hint: str
     """The key's last four characters, by which a person recognises it."""
+    label: str = ""
+    """What the operator noted about it."""
     enabled: bool = True
     created_at: int
     expires_at: int | None = None
+    version: int = 1
+    """Counts the changes of this record."""
 
     @staticmethod
     def key(digest: str) -> Key:

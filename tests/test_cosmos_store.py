@@ -122,6 +122,32 @@ async def test_a_change_may_have_more_parts_than_a_patch(store: CosmosStore) -> 
     assert await store.get(key) == {"counters": dict.fromkeys(names, 4), "marks": {"m": {}}}
 
 
+async def test_settlements_that_drop_find_their_turn(store: CosmosStore) -> None:
+    """Most are one PATCH each; the three that also drop have more parts than a PATCH."""
+    key, budgets = Key("counters", "settled at once"), [f"budget {number}" for number in range(4)]
+    used = [f"used {number}" for number in range(5)]
+    marks = {f"req-{number}": {"of": number} for number in range(30)}
+    await store.put(key, {"counters": {**dict.fromkeys(budgets, 300), "old 0": 5, "old 1": 5}, "marks": marks})
+    amounts = {**dict.fromkeys(budgets, -10), **dict.fromkeys(used, 1)}
+    outcomes = await asyncio.gather(
+        *(
+            store.add_within(key, Change(amounts, unmark=mark, drop={"old 0", "old 1"} if number % 10 == 5 else ()))
+            for number, mark in enumerate(marks)
+        )
+    )
+    assert all(outcome.done for outcome in outcomes)
+    assert await store.get(key) == {"counters": {**dict.fromkeys(budgets, 0), **dict.fromkeys(used, 30)}, "marks": {}}
+
+
+async def test_those_who_drop_the_same_do_not_overtake_each_other(store: CosmosStore) -> None:
+    """One of them finds the counter, and all others that it is not there: none of them writes the whole item anew."""
+    key = Key("counters", "dropped at once")
+    await store.add_within(key, Change({"x": 1}))
+    outcomes = await asyncio.gather(*(store.add_within(key, Change({"money": 1}, drop={"x"})) for _ in range(30)))
+    assert sorted(outcome.counters["money"] for outcome in outcomes) == list(range(1, 31))
+    assert await store.get(key) == {"counters": {"money": 30}, "marks": {}}
+
+
 async def test_a_mark_may_be_left_again(store: CosmosStore) -> None:
     key = Key("counters", "marked twice")
     for number in (1, 2):
@@ -195,6 +221,11 @@ async def test_each_verb_costs_the_requests_that_it_says(url: str) -> None:
     assert await cost(store.add_within(key, reserve)) == "PATCH*1"
     assert await cost(store.add_within(key, Change({"money": 2}, {"money": 2}))) == "GET*1 PATCH*1"
     assert await cost(store.add_within(key, reserve)) == "GET*1 PATCH*1 PUT*1"  # the mark is there
+    assert await cost(store.add_within(key, Change({"new": 1}, {"new": 2}))) == "GET*1 PATCH*2"
+    assert await cost(store.add_within(key, Change({"more": 1}, {"new": 1}, drop={"new", "money"}))) == "PATCH*1"
+    assert await cost(store.add_within(key, Change({"more": 1}, drop={"new"}))) == "GET*1 PATCH*2"
+    assert await cost(store.add_within(key, Change({}, drop={"new"}))) == "GET*1 PATCH*1"  # nothing to do
+    assert await cost(store.add_within(key, Change(dict.fromkeys("abcdefghij", 1), drop={"more"}))) == "GET*1 PUT*1"
     assert await cost(store.get(key)) == "GET*1"
     assert await cost(store.put(key, {})) == "POST*1"
     assert await cost(store.put(key, {}, if_absent=True)) == "GET*1 POST*1"
@@ -257,6 +288,23 @@ async def test_a_change_that_leaves_no_trace_is_not_sent_again(
     assert value is not None
     assert value["counters"] == {"money": 2}
     await losing.close()
+
+
+async def test_counters_are_dropped_once_though_the_answer_is_lost(url: str, store: CosmosStore) -> None:
+    key = Key("lost", "dropped")
+    await store.put(key, {"counters": {"x": 1, "y": 2, "z": 3}, "marks": {"r": {}}})
+    losing = _losing(url, "PATCH")
+    with pytest.raises(StoreError, match="ReadTimeout"):
+        await losing.add_within(key, Change({}, {"x": 1}, drop={"x"}))
+    await losing.close()
+    for change, outcome in [
+        (Change({}, mark=("s", {}), drop={"y"}), Outcome(True, {"z": 3})),
+        (Change({}, unmark="r", drop={"z"}), Outcome(False, {})),
+    ]:
+        losing = _losing(url, "PATCH")
+        assert await losing.add_within(key, change) == outcome
+        await losing.close()
+    assert await store.get(key) == {"counters": {}, "marks": {"s": {}}}
 
 
 async def test_an_absent_place_is_won_though_the_answer_is_lost(url: str) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import importlib.util
 import json
 import multiprocessing
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,7 +22,9 @@ if importlib.util.find_spec("moto") is None:
 
 import boto3  # type: ignore[import-untyped]
 
+import dynamodb_item
 import dynamodb_table
+import dynamodb_update
 from core.ports import Change, Key, Outcome, StoreError, Value
 from dynamodb_relay import Relay, relaying
 from dynamodb_store import DynamodbStore
@@ -251,7 +254,8 @@ async def test_each_verb_is_one_request(store: DynamodbStore, relay: Relay, cloc
     assert await asked() == {"DeleteItem": 1}
     assert [item async for item in store.list("apps")] == []
     assert await asked() == {"Query": 1}
-    for change, done in ((reserve, True), (reserve, False), (settle, True), (settle, False)):
+    drop = Change({}, {"money": 9}, drop={"money", "absent"})
+    for change, done in ((reserve, True), (reserve, False), (settle, True), (settle, False), (drop, True)):
         assert (await store.add_within(_KEY, change, expires_at=_START + 60)).done is done
         assert await asked() == {"UpdateItem": 1}
     clock.now += 60
@@ -284,6 +288,33 @@ async def test_where_an_answer_is_lost_a_change_is_made_once(store: DynamodbStor
         await store.add_within(_KEY, Change({"money": 1}))
     assert relay.requests == {"UpdateItem": 5}
     assert await store.get(_KEY) == {"counters": {"money": 4}, "marks": {}}
+
+
+async def test_where_an_answer_is_lost_counters_are_dropped_once(store: DynamodbStore, relay: Relay) -> None:
+    await store.put(_KEY, {"counters": {"x": 1, "y": 2, "z": 3}, "marks": {"r": {}}})
+    relay.faults.append("lose answer")
+    with pytest.raises(StoreError, match="update_item"):
+        await store.add_within(_KEY, Change({}, {"x": 1}, drop={"x"}))
+    assert relay.requests == {"PutItem": 1, "UpdateItem": 1}
+    relay.faults.append("lose answer")
+    assert await store.add_within(_KEY, Change({}, mark=("s", {}), drop={"y"})) == Outcome(True, {"z": 3})
+    relay.faults.append("lose answer")
+    assert await store.add_within(_KEY, Change({}, unmark="r", drop={"z"})) == Outcome(False, {})
+    assert await store.get(_KEY) == {"counters": {}, "marks": {"s": {}}}
+
+
+def test_the_longest_change_is_one_that_dynamodb_takes() -> None:
+    """An expression has at most 4 KB and 300 operators and functions, which the emulator does not check
+    (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html#limits-expression-parameters).
+    """
+    dropped = dict.fromkeys((f"u/{number}" for number in range(50)), 2**60)
+    amounts = dict.fromkeys((f"d/{number}" for number in range(20)), 1)
+    change = Change(amounts, {**dropped, **dict.fromkeys(list(amounts)[:5], 9)}, ("m", {}), "n", dropped.keys())
+    marked = {"mark:m": dynamodb_item.mark({}, write="0" * 16)}
+    request = dynamodb_update.request(change, marked, now=_START, expires_at=None)
+    for expression in (request["UpdateExpression"], request["ConditionExpression"]):
+        assert len(expression) <= 4096
+        assert len(re.findall(r"AND|OR|<=|<>|[^<]>|=|\w+\(", expression)) <= 300
 
 
 async def test_where_an_answer_is_lost_counters_are_renewed_once(

@@ -118,6 +118,35 @@ async def test_changes_at_once_share_a_write(emulator: FirestoreEmulator, store:
     assert emulator.calls() == {"Commit": 2}  # the first, and those that came while it was under way
 
 
+async def test_changes_that_share_a_write_drop_in_their_turn(
+    emulator: FirestoreEmulator, store: FirestoreStore
+) -> None:
+    await store.add_within(_KEY, Change({"x": 1}))
+    emulator.calls()
+    first = asyncio.create_task(store.add_within(_KEY, Change({"x": 2})))
+    await _under_way()
+    changes = [
+        Change({"x": 4}),
+        Change({"y": 1}, {"x": 6}, drop={"x"}),
+        Change({}, {"x": 7}, drop={"x"}),
+        Change({"x": 8}),
+        Change({}, {"x": 7}, drop={"x"}),
+        Change({}, {"x": 8}, drop={"y"}),
+    ]
+    outcomes = await asyncio.gather(first, *(store.add_within(_KEY, change) for change in changes))
+    assert outcomes == [
+        Outcome(True, {"x": 3}),
+        Outcome(True, {"x": 7}),
+        Outcome(False, {"x": 7}, over="x"),
+        Outcome(True, {}),
+        Outcome(True, {"x": 8}),
+        Outcome(False, {"x": 8}, over="x"),
+        Outcome(True, {"x": 8}),
+    ]
+    assert emulator.calls() == {"Commit": 2, "BatchGetDocuments": 1}  # a refusal is read for
+    assert await store.get(_KEY) == {"counters": {"x": 8}, "marks": {}}
+
+
 async def test_what_each_verb_costs(emulator: FirestoreEmulator, store: FirestoreStore) -> None:
     async def cost(operation: Any) -> dict[str, int]:
         await operation
