@@ -5,7 +5,7 @@ PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test setup check node rie cosmos suite conformance lock clean
+.PHONY: help run test setup check node rie cosmos stores suite conformance package deploy destroy checkov lock prices clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,14 +32,33 @@ rie: $(VENV)/run.stamp  ## install AWS's Runtime Interface Emulator, for the tes
 cosmos:  ## install a Cosmos DB emulator, for the tests that use it (needs npm)
 	npm install --silent --no-save --no-package-lock --no-audit --no-fund --prefix .trefoil/cosmos @vercel/cosmosdb-server@1.0.1
 
+stores: $(VENV)/dev.stamp cosmos  ## set up what `make run ARGS="--stores native"` needs (needs npm)
+
 suite: $(VENV)/dev.stamp  ## fetch OpenAI's own test suite and a mock upstream, for the tests that use them (needs npm)
 	@PYTHONPATH=. $(BIN)/python tests/conformance.py --install
 
 conformance: suite  ## OpenAI's own test suite through each cloud; options: make conformance ARGS="--cloud aws"
 	@PYTHONPATH=. $(BIN)/python tests/conformance.py $(ARGS)
 
+package: $(VENV)/run.stamp  ## build what is deployed: make package CLOUD=aws, or azure, gcp, all
+	@$(BIN)/python terraform/package.py $(or $(CLOUD),all) $(ARGS)
+
+deploy: $(VENV)/run.stamp  ## package and deploy (needs Terraform): make deploy CLOUD=aws VARS=my.tfvars
+	@PYTHON=$(BIN)/python sh terraform/deploy.sh apply "$(CLOUD)" "$(VARS)" $(ARGS)
+
+destroy:  ## take it away again: make destroy CLOUD=aws VARS=my.tfvars
+	@sh terraform/deploy.sh destroy "$(CLOUD)" "$(VARS)" $(ARGS)
+
+checkov:  ## check terraform/ against checkov's policies (installs it first: 300 MB)
+	@test -x .trefoil/checkov/bin/checkov || \
+		{ python3 -m venv .trefoil/checkov && .trefoil/checkov/bin/python -m pip install --quiet checkov==3.3.30; }
+	@.trefoil/checkov/bin/checkov --directory terraform --framework terraform --compact --quiet --skip-download
+
 lock:  ## resolve the dependencies of pyproject.toml anew (needs uv)
 	sh local/lock.sh
+
+prices: $(VENV)/dev.stamp  ## generate core/prices.json, the prices of models, from the installed genai-prices
+	@$(BIN)/python -m local.prices
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) .trefoil build .pytest_cache .mypy_cache .ruff_cache

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, ConfigDict, Field, InstanceOf, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from core.cors import is_origin
 from core.errors import ConfigurationError
+from core.price_settings import PriceSettings
 from core.upstream_settings import KINDS, Section, UpstreamSettings, model_of
 
 _Model = TypeVar("_Model", bound=Section)
 
+_SHORTEST_ADMIN_KEY = 32
+
 DEFAULT_FILE = Path(__file__).resolve().parent.parent / "trefoil.toml"
+DEFAULT_STORE = "sqlite:.trefoil/store.sqlite3"
+
+_STORE = re.compile(r"[a-z]+:\S(.*\S)?")
 
 
 class TargetSettings(Section):
@@ -71,15 +78,46 @@ class RetrySettings(Section):
 
 class LimitSettings(Section):
     body_bytes: Annotated[int, Field(gt=0)] = 25 * 1024 * 1024
+    image_tokens: Annotated[int, Field(gt=0)] = 50_000
+    """The most tokens that one image in a request counts for."""
+    image_output_tokens: Annotated[int, Field(gt=0)] = 20_000
+    """The most tokens that one image made by a model counts for, where that is not known better."""
+    tool_calls: Annotated[int, Field(ge=0)] = 10
+    """So often may a response call upstream's own tools, where the request does not say."""
+    audio_bytes_per_second: Annotated[int, Field(gt=0)] = 750
+    """The fewest bytes that a second of recorded speech takes in the files that clients send."""
+    speech_tokens_per_character: Annotated[int, Field(gt=0)] = 20
+    """The most tokens of spoken audio that one character of text becomes."""
+    output_tokens_per_second: Annotated[int, Field(gt=0)] = 300
+    """What no model puts out faster: by it is paid for the thinking of a call that was broken off before it showed."""
 
 
 class AppSettings(Section):
     cache_seconds: Annotated[float, Field(ge=0)] = 30
+    """How long what the store says of an app and its keys is trusted."""
+    when_store_fails: Literal["closed", "open"] = "closed"
+    """Whether apps without a budget are let through, uncounted, while the store does not answer."""
 
 
 def _is_origin(value: str) -> str:
     if not is_origin(value):
         raise ValueError("write an origin, such as https://shop.example, or *")
+    return value
+
+
+def _has_scheme(value: str) -> str:
+    if not _STORE.fullmatch(value):
+        raise ValueError(f"write SCHEME:PLACE, such as {DEFAULT_STORE}")
+    return value
+
+
+def _is_admin_key(value: SecretStr) -> SecretStr:
+    key = value.get_secret_value()
+    if len(key) < _SHORTEST_ADMIN_KEY or not (key.isascii() and key.isprintable() and " " not in key):
+        raise ValueError(
+            f"write at least {_SHORTEST_ADMIN_KEY} letters, digits and signs, without a blank: `openssl rand -hex 32` "
+            "makes a good one"
+        )
     return value
 
 
@@ -93,19 +131,23 @@ class Settings(Section):
 
     upstreams: Mapping[str, InstanceOf[UpstreamSettings]]
     models: Mapping[str, InstanceOf[ModelSettings]] = {}
+    prices: Mapping[str, InstanceOf[PriceSettings]] = {}
+    """By the model's name at its upstream."""
     route: RouteSettings = RouteSettings()
     retry: RetrySettings = RetrySettings()
     limits: LimitSettings = LimitSettings()
     apps: AppSettings = AppSettings()
     cors: CorsSettings = CorsSettings()
-    sqlite_path: Path = Path(".trefoil/store.sqlite3")
-    """Where the embedded store lies."""
+    store: Annotated[str, AfterValidator(_has_scheme)] = DEFAULT_STORE
+    """`SCHEME:PLACE`. Which schemes there are, and what a place looks like, is for each cloud's adapter to say."""
     request_timeout_seconds: Annotated[float, Field(gt=0)] | None = None
     """How long the platform lets a request run; None where it tells with each request, or never ends one."""
     identity_endpoint: str | None = None
     """Where Azure gives this app the tokens of its managed identity."""
     identity_header: SecretStr | None = None
     """What proves to it that the caller is this app."""
+    admin_key: Annotated[SecretStr, AfterValidator(_is_admin_key)] | None = None
+    """What opens the admin API; None: it is not there."""
     keys: Mapping[str, SecretStr] = {}
     """The upstreams' keys, by the upstream's name."""
 
@@ -122,6 +164,19 @@ class Settings(Section):
         return cls.read(_read(file), environ, file)
 
     @classmethod
+    def load_apps(cls, environ: Mapping[str, str]) -> AppSettings:
+        """The file's section `apps` alone: for commands that call no upstream, and need no key of one.
+
+        Raises:
+            ConfigurationError: as `load`.
+        """
+        file = Path(environ.get("TREFOIL_CONFIG") or DEFAULT_FILE)
+        try:
+            return _checked(AppSettings, _read(file).get("apps", {}), ("apps",))
+        except _Mistake as mistake:
+            raise ConfigurationError(_explain(mistake, file, {})) from None
+
+    @classmethod
     def read(cls, values: dict[str, Any], environ: Mapping[str, str], file: Path = DEFAULT_FILE) -> Settings:
         """Settings from what stands in `file`; otherwise as `load`."""
         places = _places(_complete_upstreams(values, file))
@@ -133,6 +188,8 @@ class Settings(Section):
                 values["upstreams"][name] = _checked(model_of(upstream["kind"]), upstream, ("upstreams", name))
             for alias, model in values.get("models", {}).items():
                 values["models"][alias] = _checked(ModelSettings, model, ("models", alias))
+            for name, price in values.get("prices", {}).items():
+                values["prices"][name] = _checked(PriceSettings, price, ("prices", name))
             settings = _checked(cls, values, ())
         except _Mistake as mistake:
             raise ConfigurationError(_explain(mistake, file, given)) from None
@@ -147,6 +204,17 @@ class Settings(Section):
                     raise ValueError(
                         f"models.{alias}.targets: '{target.upstream}' is none of the upstreams, which are {known}"
                     )
+        for name, price in self.prices.items():
+            if price.upstream is not None and price.upstream not in self.upstreams:
+                known = ", ".join(self.upstreams)
+                raise ValueError(
+                    f"prices.{name}.upstream: '{price.upstream}' is none of the upstreams, which are {known}"
+                )
+            if price.same_as is not None and not _has_price(price.same_as):
+                raise ValueError(
+                    f"prices.{name}.same_as: no price of '{price.same_as}' is known: write another model's name, or "
+                    "this model's own prices"
+                )
         for name, settings in self.upstreams.items():
             if settings.needs_azure_identity and not (self.identity_endpoint and self.identity_header):
                 raise ValueError(
@@ -159,8 +227,9 @@ class Settings(Section):
 _DEFAULT_UPSTREAM = "<default>"
 
 ENVIRONMENT: Mapping[str, tuple[str, ...]] = {
+    "TREFOIL_ADMIN_KEY": ("admin_key",),
     "TREFOIL_REQUEST_TIMEOUT_SECONDS": ("request_timeout_seconds",),
-    "TREFOIL_SQLITE_PATH": ("sqlite_path",),
+    "TREFOIL_STORE": ("store",),
     "TREFOIL_UPSTREAM_URL": ("upstreams", _DEFAULT_UPSTREAM, "base_url"),
 }
 """The variables that an operator can set, and the setting that each one gives."""
@@ -171,8 +240,8 @@ _PLATFORM: Mapping[str, tuple[str, ...]] = {
 }
 """The variables that Azure sets where a managed identity is switched on."""
 
-_SECTIONS = ("upstreams", "models", "route", "retry", "limits", "apps", "cors")
-_TABLES_OF_SECTIONS = ("upstreams", "models")
+_SECTIONS = ("upstreams", "models", "route", "retry", "limits", "apps", "cors", "prices")
+_TABLES_OF_SECTIONS = ("upstreams", "models", "prices")
 _SECRETS = ("api_key", "key", "token", "secret", "password")
 
 
@@ -220,6 +289,12 @@ def _refuse_secrets(place: str, upstream: Mapping[str, Any]) -> None:
                 f'{place}.{name}: a secret must not stand in this file: write api_key_env = "NAME_OF_A_VARIABLE", '
                 "and give the secret to that variable."
             )
+
+
+def _has_price(model: str) -> bool:
+    from core.prices import Prices  # noqa: PLC0415 - few need the table of prices here, and all would pay for it
+
+    return Prices({}).has(model)
 
 
 def _keys(settings: Settings, environ: Mapping[str, str]) -> Mapping[str, SecretStr]:

@@ -37,6 +37,8 @@ class UpstreamSettings(Section):
     api_key_env: VariableName | None = None
     """The name of the variable that holds the key."""
     connect_timeout_seconds: Annotated[float, Field(gt=0)] = 5
+    reports_stream_usage: bool = True
+    """Whether it understands `stream_options`, by which a chat's stream says at its end what it has used."""
     silence_timeout_seconds: Annotated[float, Field(gt=0)] = 600
     """The longest wait for upstream's next byte."""
 
