@@ -1,19 +1,20 @@
-"""Another model's name in a request's body, with every other byte as it was."""
+"""Other values for some of a request body's fields, with every other byte as it was."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
-from core import forms
+from pydantic_core import to_json
 
-_STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
-_JSON_TOKEN = re.compile(rb"(" + _STRING + rb")(\s*:)?|[{}\[\]]", re.DOTALL)
-"""A string, with the colon that makes it a key, or a bracket: all that has to be seen to know where one is."""
-_MODEL = re.compile(rb'"model"\s*:\s*(' + _STRING + rb")", re.DOTALL)
-_ESCAPED_LETTER = re.compile(rb"\\u006[4-6c-f]", re.IGNORECASE)
-"""One that could stand in `model`."""
+from core import forms, json_members
+from core.json_members import Member
+
+_BRACE = re.compile(rb"\s*\{(\s*\})?")
+"""How an object begins, and whether that is all."""
+
+_Edit = tuple[int, int, bytes]
+"""What lies between two places is replaced."""
 
 
 def with_model(body: bytes, content_type: str, model: str) -> bytes:
@@ -23,38 +24,63 @@ def with_model(body: bytes, content_type: str, model: str) -> bytes:
     """
     if forms.is_form(content_type):
         named = (part for part in forms.parts(body, content_type) if part.name == "model")
-        return _replaced(body, ((part.start, part.end) for part in named), model.encode())
-    return _replaced(body, _json_spans(body), json.dumps(model, ensure_ascii=False).encode())
+        return _edited(body, [(part.start, part.end, model.encode()) for part in named])
+    fields = {"model": model}
+    return _edited(body, _replacements(json_members.find(body, fields), fields))
 
 
-def _replaced(body: bytes, spans: Iterable[tuple[int, int]], value: bytes) -> bytes:
+def with_fields(body: bytes, fields: Mapping[str, object]) -> bytes:
+    """`body`, a JSON object, with these fields in it.
+
+    A field that it has already gets the new value in its old place, each time that it is there, so that no reader finds
+    another; the rest comes first. The names have only letters and `_` in them.
+    """
+    members = json_members.find(body, fields)
+    there = {member.name for member in members}
+    missing = {name: value for name, value in fields.items() if name not in there}
+    return _edited(body, [*_insertion(body, missing), *_replacements(members, fields)])
+
+
+def with_stream_usage(body: bytes) -> bytes:
+    """`body`, a JSON object that asks for a stream of chunks, so that it asks for its usage too.
+
+    https://platform.openai.com/docs/api-reference/chat/create#chat-create-stream_options
+
+    What else `stream_options` has is kept. Where it is neither an object nor null, it is left for upstream to refuse.
+    """
+    wanted = {"include_usage": True}
+    members = json_members.find(body, ["stream_options"])
+    if not members:
+        return with_fields(body, {"stream_options": wanted})
+    edits = []
+    for member in members:
+        options = body[member.value : member.end]
+        if options.startswith(b"{"):
+            edits.append((member.value, member.end, with_fields(options, wanted)))
+        elif options == b"null":
+            edits.append((member.value, member.end, to_json(wanted)))
+    return _edited(body, edits)
+
+
+def _replacements(members: Iterable[Member], fields: Mapping[str, object]) -> Iterator[_Edit]:
+    for member in members:
+        yield member.value, member.end, to_json(fields[member.name])
+
+
+def _insertion(body: bytes, fields: Mapping[str, object]) -> Iterator[_Edit]:
+    """What puts new fields before all others."""
+    brace = _BRACE.match(body)
+    if fields and brace is not None:
+        is_empty = brace[1] is not None
+        place = brace.start(1) if is_empty else brace.end()
+        text = to_json(fields)[1:-1]
+        yield place, place, text if is_empty else text + b","
+
+
+def _edited(body: bytes, edits: Iterable[_Edit]) -> bytes:
+    """`body` after edits in the order of their places."""
     pieces, copied = [], 0
-    for start, end in spans:
+    for start, end, value in edits:
         pieces += [body[copied:start], value]
         copied = end
     return b"".join([*pieces, body[copied:]])
-
-
-def _json_spans(body: bytes) -> Iterator[tuple[int, int]]:
-    """Where the values of the outermost object's `model` lie. `body` is valid JSON, has one, and they are strings."""
-    if body.count(b'"model"') == 1 and not _ESCAPED_LETTER.search(body):
-        # No other key can be it, so nothing has to be known of what is around it.
-        only = _MODEL.search(body)
-        if only is not None:
-            yield only.span(1)
-            return
-    depth, key = 0, b""
-    for token in _JSON_TOKEN.finditer(body):
-        text, colon = token.groups()
-        if text is None:
-            depth += 1 if token[0] in b"{[" else -1
-        elif depth != 1:
-            continue
-        elif colon:
-            key = text
-        elif _is_model(key):
-            yield token.span(1)
-
-
-def _is_model(key: bytes) -> bool:
-    return key == b'"model"' or (b"\\" in key and json.loads(key) == "model")

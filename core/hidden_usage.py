@@ -1,0 +1,61 @@
+"""A stream of chunks as it would be if its usage had not been asked for. Pure.
+
+A client that did not ask for it gets one chunk fewer, and no `usage` in the others; every other byte is upstream's.
+https://platform.openai.com/docs/api-reference/chat/create#chat-create-stream_options
+"""
+
+from __future__ import annotations
+
+import re
+
+from core import events, json_members
+
+_KEY = b'"usage"'
+_USUAL = re.compile(rb',"usage":null((?:,[^{}\[\]]*)?\})\Z')
+"""No bracket follows but the last one of the line, so it is the outermost object's."""
+_NO_CHOICES = re.compile(rb"\[\s*\]")
+_BLANKS = b" \t\r\n"
+
+
+def hide(passed: bytes) -> bytes:
+    """Whole events of a chat's or a completion's stream, without the usage; empty if that was all there was.
+
+    Only a chunk's own `usage` goes, not one deeper in it, which upstream sends unasked.
+    """
+    if _KEY not in passed:
+        return passed
+    kept = []
+    for event, end in events.pieces(passed):
+        without = _without_usage(event) if _KEY in event else event
+        if without is not None:
+            kept += [without, end]
+    return b"".join(kept)
+
+
+def _without_usage(event: bytes) -> bytes | None:
+    """One event; None if it has been sent for its usage only."""
+    usual = _USUAL.search(event)
+    if usual is not None and event.count(_KEY) == 1 and b"\n" not in event and b"\r" not in event:
+        return event[: usual.start()] + usual[1]
+    data = events.data(event)
+    usages = json_members.find(data, ["usage"])
+    if any(data[usage.value : usage.end] != b"null" for usage in usages) and _has_no_choices(data):
+        return None
+    for usage in reversed(usages):
+        data = _cut(data, usage.start, usage.end)
+    return events.with_data(event, data) if usages else event
+
+
+def _has_no_choices(data: bytes) -> bool:
+    found = json_members.find(data, ["choices"])
+    return bool(found) and all(_NO_CHOICES.fullmatch(data, choices.value, choices.end) for choices in found)
+
+
+def _cut(data: bytes, start: int, end: int) -> bytes:
+    """`data` without the member of an object that lies there, and without the comma that it needs no more."""
+    before, after = data[:start].rstrip(_BLANKS), data[end:].lstrip(_BLANKS)
+    if before.endswith(b","):
+        return before[:-1] + data[end:]
+    if after.startswith(b","):
+        return data[:start] + after[1:].lstrip(_BLANKS)
+    return data[:start] + data[end:]

@@ -1,0 +1,96 @@
+"""What a stream used, told from its events as they pass: by what it reports, or by what came if it broke off before."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields, replace
+
+from pydantic_core import from_json
+
+from core import events, reported
+from core.endpoints import Endpoint
+from core.usage import Usage
+
+_REPORT = re.compile(rb'"usage"(?!\s*:\s*null)')
+"""In most chunks there is none, or it is null. What a model writes has backslashes before its quotation marks."""
+_REST_OF_STRING = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL)
+_IS_TEXT, _IS_MEDIA = 1, 2
+"""The groups of a beginning that was found."""
+
+
+def _beginnings(text: bytes, media: bytes) -> re.Pattern[bytes]:
+    """Where strings begin that a model has produced, by the patterns of their keys."""
+    return re.compile(rb'"(?:(' + text + rb")|(" + media + rb'))"\s*:\s*"')
+
+
+_CHUNKS = _beginnings(
+    rb"content|text|refusal|name|arguments|input|transcript|reasoning(?:_content)?|thinking", rb"data"
+)
+_OTHER_EVENTS = _beginnings(rb"delta", rb"audio|b64_json|partial_image_b64")
+"""Events that say something again, such as `response.output_text.done`, do so under other names."""
+
+
+class StreamUsage:
+    """Counts along with one stream. Give it all of the stream's events, in their order."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._beginnings = _CHUNKS if endpoint.name.endswith("completions.create") else _OTHER_EVENTS
+        self.reported: Usage | None = None
+        """What upstream has said that was used: of several reports of a stream's the last, of its images' the sum."""
+        self.events = 0
+        self.text_bytes = 0
+        """Of what the model has written, in UTF-8."""
+        self.media_bytes = 0
+        """Of its speech and images, in base64."""
+
+    @property
+    def output_tokens_at_most(self) -> int:
+        """How many tokens of visible text came: each has a byte at least, or else, like the mark of an end, an event.
+
+        What the model thought without showing it is not among them, nor is speech, nor are images.
+        """
+        return self.text_bytes + self.events
+
+    def note(self, passed: bytes) -> None:
+        """Whole events that pass."""
+        self.events += passed.count(b"\ndata:") + passed.count(b"\rdata:") + passed.startswith(b"data:")
+        if _REPORT.search(passed):
+            self._read(passed)
+        for beginning in self._beginnings.finditer(passed):
+            if beginning.lastindex == _IS_TEXT:
+                self.text_bytes += _string_bytes(passed, beginning.end())
+            else:
+                self.media_bytes += _string_bytes(passed, beginning.end())
+
+    def _read(self, passed: bytes) -> None:
+        for event, _ in events.pieces(passed):
+            if not _REPORT.search(event):
+                continue
+            usage = reported.in_event(self._endpoint, events.data(event))
+            if usage is not None and self.reported is not None and self._endpoint.name.startswith("images."):
+                self.reported = _sum(self.reported, usage)
+            else:
+                self.reported = usage or self.reported
+
+
+def _string_bytes(text: bytes, start: int) -> int:
+    """How long the string is in UTF-8 whose content begins at `start`."""
+    end = text.find(b'"', start)
+    if text.find(b"\\", start, end) < 0:
+        return end - start if end >= 0 else len(text) - start
+    rest = _REST_OF_STRING.match(text, start)
+    escaped = rest[0] if rest else b""
+    try:
+        return len(from_json(b'"%b"' % escaped).encode())
+    except ValueError:  # half of a pair of surrogates, perhaps: an escape is never shorter than what it stands for
+        return len(escaped)
+
+
+def _sum(one: Usage, other: Usage) -> Usage:
+    counts = {
+        field.name: getattr(one, field.name) + getattr(other, field.name)
+        for field in fields(Usage)
+        if field.name != "service_tier"
+    }
+    return replace(other, **counts)
