@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from core import errors, forms, references, schemas
@@ -17,6 +18,8 @@ class Body:
     call: schemas.Call
     references: tuple[Reference, ...] = ()
     """The stored objects that it refers to."""
+    fields: Mapping[str, Sequence[str]] | None = None
+    """If it is a form, the values of its fields that are no files; None otherwise."""
 
 
 _EMPTY = Body(schemas.Call())
@@ -38,7 +41,7 @@ def read(endpoint: Endpoint, request: Request, *, limit_bytes: int) -> Body:
     content_type = request.headers.get("content-type", "")
     if endpoint.form and forms.is_form(content_type):
         fields = forms.read_fields(request.body, content_type)
-        return Body(schemas.parse_fields(fields), tuple(references.in_form(fields)))
+        return Body(schemas.parse_fields(fields), tuple(references.in_form(fields)), fields)
     if content_type.strip().lower().startswith("multipart/") and endpoint.json is not None:
         raise errors.UnsupportedBody("This endpoint takes JSON: send the request as application/json.")
     if endpoint.json is None:

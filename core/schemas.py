@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, StrictBool, StrictStr, ValidationError
+from pydantic import BaseModel, Field, StrictBool, StrictInt, StrictStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from core import errors
@@ -15,11 +16,31 @@ class Item(BaseModel):
     """Any JSON object. Nothing is read of it, so a prompt of a megabyte costs no Python objects."""
 
 
+class StreamOptions(BaseModel):
+    """What a client says of the stream that it asks for."""
+
+    include_usage: StrictBool | None = None
+
+
+_MOST_ANSWERS = 128
+"""https://platform.openai.com/docs/api-reference/chat/create#chat-create-n"""
+_MOST_TOKENS = 10_000_000
+"""More than any model puts out. What a request costs at most is a product of such numbers, and has to fit in 63 bits.
+"""
+_MOST_TOOL_CALLS = 10_000
+
 ModelName = Annotated[StrictStr, Field(min_length=1, max_length=256)]
+_Answers = Annotated[StrictInt, Field(ge=1, le=_MOST_ANSWERS)]
+_Tokens = Annotated[StrictInt, Field(ge=0, le=_MOST_TOKENS)]
+"""Of 0, OpenAI says in its own words that it is too few: here it says nothing."""
 
 
 class Call(BaseModel):
-    """What every endpoint with a body may have in it."""
+    """What every endpoint with a body may have in it.
+
+    The numbers bound what the call costs. OpenAI takes nothing but integers and null for them; to other upstreams a
+    negative number can mean `without end`, so it is refused here.
+    """
 
     model: ModelName | None = None
     stream: StrictBool | None = None
@@ -29,6 +50,17 @@ class Call(BaseModel):
     """For a response, whether it is made when nobody waits; for an image, what is behind it."""
     audio: Item | None = None
     """How the model is to speak; of interest is only whether it is."""
+    stream_options: StreamOptions | None = None
+    service_tier: Annotated[StrictStr, Field(max_length=64)] | None = None
+    """How fast, and how dear: `flex`, `priority`. None or `auto`: what the operator's project is set to."""
+    n: _Answers | None = None
+    best_of: Annotated[StrictInt, Field(ge=0, le=_MOST_ANSWERS)] | None = None
+    max_tokens: _Tokens | None = None
+    """0 is for a completion that only echoes its prompt."""
+    max_completion_tokens: _Tokens | None = None
+    max_output_tokens: _Tokens | None = None
+    max_tool_calls: Annotated[StrictInt, Field(ge=0, le=_MOST_TOOL_CALLS)] | None = None
+    partial_images: Annotated[StrictInt, Field(ge=0, le=3)] | None = None
 
 
 class ModelCall(Call):
@@ -63,7 +95,7 @@ def parse_fields(fields: Mapping[str, list[str]]) -> Call:
         InvalidRequest: a field has a wrong value.
     """
     given = {}
-    for name in ("model", "stream"):
+    for name in ("model", "stream", *_FORM_NUMBERS):
         values = fields.get(name, [])
         if len(values) > 1:  # upstream might take another one than is checked here
             raise errors.InvalidRequest(f"The form has the field '{name}' more than once.", param=name)
@@ -71,7 +103,22 @@ def parse_fields(fields: Mapping[str, list[str]]) -> Call:
             given[name] = values[0]
     if "stream" in given and given["stream"].lower() not in ("true", "false", "1", "0"):
         raise errors.InvalidRequest("'stream' must be true or false.", param="stream", code="invalid_type")
-    return Call(model=given.get("model") or None, stream=given.get("stream", "").lower() in ("true", "1"))
+    numbers = {name: _form_number(name, given[name]) for name in _FORM_NUMBERS if name in given}
+    model, stream = given.get("model") or None, given.get("stream", "").lower() in ("true", "1")
+    try:
+        return Call.model_validate({"model": model, "stream": stream, **numbers})
+    except ValidationError as error:
+        raise _explain(error.errors(include_url=False)[0]) from None
+
+
+_FORM_NUMBERS = ("n", "partial_images")
+_FORM_NUMBER = re.compile(r"[0-9]{1,9}")
+
+
+def _form_number(name: str, value: str) -> int:
+    if not _FORM_NUMBER.fullmatch(value):
+        raise errors.InvalidRequest(f"'{name}' must be a whole number.", param=name, code="invalid_type")
+    return int(value)
 
 
 def is_object(body: bytes) -> bool:
@@ -95,7 +142,7 @@ def _explain(problem: ErrorDetails) -> errors.InvalidRequest:
         return errors.InvalidRequest(
             f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter"
         )
-    if kind.endswith(("too_short", "too_long")):
+    if kind.endswith(("too_short", "too_long", "than_equal")):
         return errors.InvalidRequest(f"Invalid '{param}': {problem['msg']}.", param=param, code="invalid_value")
     return errors.InvalidRequest(
         f"Invalid type for '{param}': {problem['msg']}, but got {_type_name(problem['input'])}.",

@@ -53,6 +53,17 @@ def test_what_is_understood(stream: dict[str, object], expected: bool | None) ->
         (b'{"model": "a", "messages": ["hi"]}', "invalid_type", "messages[0]"),
         (b'{"model": "a", "messages": [{}], "stream": "true"}', "invalid_type", "stream"),
         (b'{"model": "a", "messages": [{}], "stream": 1}', "invalid_type", "stream"),
+        (b'{"model": "a", "messages": [{}], "stream_options": true}', "invalid_type", "stream_options"),
+        (
+            b'{"model": "a", "messages": [{}], "stream_options": {"include_usage": 1}}',
+            "invalid_type",
+            "stream_options.include_usage",
+        ),
+        (b'{"model": "a", "messages": [{}], "service_tier": 1}', "invalid_type", "service_tier"),
+        (b'{"model": "a", "messages": [{}], "n": 0}', "invalid_value", "n"),
+        (b'{"model": "a", "messages": [{}], "n": 129}', "invalid_value", "n"),
+        (b'{"model": "a", "messages": [{}], "max_tokens": 10000001}', "invalid_value", "max_tokens"),
+        (b'{"model": "a", "messages": [{}], "max_completion_tokens": -1}', "invalid_value", "max_completion_tokens"),
     ],
     ids=lambda value: repr(value)[:40],
 )
@@ -125,6 +136,23 @@ def test_a_form_is_refused(content: bytes, content_type: str, status: int, code:
     with pytest.raises(errors.InvalidRequest) as caught:
         _read(content, {"content-type": content_type}, path=_TRANSCRIPTIONS)
     assert (caught.value.status, caught.value.code) == (status, code)
+
+
+def test_what_is_asked_for_in_passing() -> None:
+    content = {"model": "a", "messages": _MESSAGES, "service_tier": "flex", "stream_options": {"include_usage": True}}
+    call = _read(json.dumps(content).encode())
+    assert call.service_tier == "flex"
+    assert call.stream_options is not None
+    assert call.stream_options.include_usage is True
+    call = _read(json.dumps({**content, "service_tier": None, "stream_options": None}).encode())
+    assert (call.service_tier, call.stream_options) == (None, None)
+
+
+def test_a_forms_fields_are_kept() -> None:
+    request = Request("POST", _TRANSCRIPTIONS, headers=_FORM_TYPE, body=_FORM)
+    endpoint = endpoints.find("POST", _TRANSCRIPTIONS).endpoint
+    found = body.read(endpoint, request, limit_bytes=1000)
+    assert found.fields == {"model": ["whisper-1"], "stream": ["true"]}
 
 
 def test_where_a_form_or_json_will_do() -> None:
