@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from core import app_keys, errors
-from core.ports import App, AppKey, Store
+from core.ports import App, AppKey, Store, StoreError
 
 _MOST_CACHED = 10_000
 
@@ -17,8 +17,21 @@ class Authenticator:
     What the store answered is trusted for `cache_seconds`: so long may a key go on working after it was disabled.
     """
 
-    def __init__(self, store: Store, *, cache_seconds: float, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        cache_seconds: float,
+        opens_without_store: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """
+        Args:
+            opens_without_store: whether an app without a budget that was known before is let in while the store does
+                not answer, however long ago that was.
+        """
         self._store = store
+        self._opens_without_store = opens_without_store
         self._cache_seconds = cache_seconds
         self._clock = clock
         self._cache: dict[str, tuple[float, AppKey, App]] = {}
@@ -51,7 +64,12 @@ class Authenticator:
         cached = self._cache.get(digest)
         if cached is not None and cached[0] > now:
             return cached[1:]
-        found = await self._fetch(digest)
+        try:
+            found = await self._fetch(digest)
+        except StoreError:
+            if cached is None or not self._opens_without_store or cached[2].limits.has_budget:
+                raise
+            return cached[1:]
         if len(self._cache) >= _MOST_CACHED:
             self._cache.clear()
         self._cache[digest] = (now + self._cache_seconds, *found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -39,6 +40,8 @@ class Endpoint:
     """What the answer is a new object of."""
     lists: Kind | None = None
     """What the answer lists all objects of."""
+    infers: bool = False
+    """Whether a model works for it."""
     public: bool = False
     """Answered without an app key, and without upstream."""
 
@@ -60,6 +63,9 @@ OBJECTS_IN_PATHS: Mapping[str, Kind] = {
 """The names of path segments that are ids of stored objects. Others belong to the object before them in the path."""
 
 OPENAPI = Endpoint("openapi", "GET", "/openapi.json", public=True)
+
+USAGE = Endpoint("usage", "GET", "/v1/usage")
+"""What the calling app has used."""
 
 MODELS = Endpoint("models.list", "GET", "/v1/models")
 
@@ -95,7 +101,15 @@ def _infers(
 ) -> Endpoint:
     """A row on which a model works."""
     return Endpoint(
-        name, "POST", path, json=json, form=form, answers_json=answers_json, last_events=last_events, makes=makes
+        name,
+        "POST",
+        path,
+        json=json,
+        form=form,
+        answers_json=answers_json,
+        last_events=last_events,
+        makes=makes,
+        infers=True,
     )
 
 
@@ -103,6 +117,7 @@ ENDPOINTS = (
     Endpoint("health", "GET", "/healthz", public=True),
     Endpoint("health.head", "HEAD", "/healthz", public=True),
     OPENAPI,
+    USAGE,
     # Inference
     _infers(
         "chat.completions.create", "/v1/chat/completions", schemas.ChatCompletion, _CHAT, makes=Kind.CHAT_COMPLETION
@@ -232,7 +247,7 @@ def _names(wanted: list[str], given: list[str]) -> Mapping[str, str] | None:
         if want.startswith("{"):
             names[want[1:-1]] = value = unquote(have)
             # A segment has to stay one where upstream decodes it: never empty, never a way up the tree.
-            if not value or {".", ".."} & set(value.split("/")):
+            if not value or {".", ".."} & set(_SEPARATORS.split(value)):
                 return None
         elif want != have:
             return None
@@ -240,6 +255,8 @@ def _names(wanted: list[str], given: list[str]) -> Mapping[str, str] | None:
 
 
 def _advice(path: str) -> str:
+    if path == "/admin" or path.startswith("/admin/"):
+        return "The operator's API is at /manage."
     if _rows(f"/v1{path}"):
         return f"Did you mean /v1{path}? An OpenAI client's base URL here ends in /v1."
     for prefix, what in _NOT_OFFERED.items():
@@ -260,6 +277,9 @@ _NOT_OFFERED: Mapping[str, str] = {
     "skills": "Skills are",
     "videos": "Videos are",
 }
+
+_SEPARATORS = re.compile(r"[/\\]")
+"""Some servers take a backslash for a slash."""
 
 _PLAIN_ROWS: Mapping[str, list[Endpoint]] = {
     path: [row for row in ENDPOINTS if row.path == path]

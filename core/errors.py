@@ -6,10 +6,18 @@
     │   ├── NotFound            404  an object that is not the app's, whether or not it exists
     │   ├── MethodNotAllowed    405  with `allow`
     │   ├── Conflict            409  an Idempotency-Key whose first request is still at work
+    │   ├── StateConflict       409  what an operator wants to change is not in a state for it
+    │   ├── PreconditionFailed  412  it was changed since the operator read it
     │   ├── BodyTooLarge        413
     │   ├── UnsupportedBody     415
-    │   └── IdempotencyKeyReused  422  with another request than the first
+    │   ├── IdempotencyKeyReused  422  with another request than the first
+    │   └── PreconditionRequired  428  a change that does not say of which version
     ├── NotAuthenticated        401  no key, an unknown one, an expired one
+    ├── NotAllowed              403  a model or an endpoint that is not the app's to use
+    ├── Limited                 429
+    │   ├── RequestsLimited     429  more requests in this minute than the app may make
+    │   ├── TokensLimited       429  more tokens in this minute than the app may use
+    │   └── QuotaExceeded       429  more money than the app may spend
     ├── UpstreamError           502  the model's service failed us
     │   ├── UpstreamAuthFailed  502  the operator's own credential was refused
     │   └── UpstreamTimeout     504
@@ -83,6 +91,21 @@ class Conflict(InvalidRequest):
         self.headers["retry-after"] = "1"
 
 
+class StateConflict(InvalidRequest):
+    status = 409
+    code = "state_conflict"
+
+
+class PreconditionFailed(InvalidRequest):
+    status = 412
+    code = "version_conflict"
+
+
+class PreconditionRequired(InvalidRequest):
+    status = 428
+    code = "version_required"
+
+
 class IdempotencyKeyReused(InvalidRequest):
     status = 422
     code = "idempotency_key_reused"
@@ -114,10 +137,53 @@ class NotAuthenticated(TrefoilError):
         self.headers["www-authenticate"] = "Bearer"
 
 
+class NotAllowed(TrefoilError):
+    status = 403
+    type = "invalid_request_error"
+
+
+class Limited(TrefoilError):
+    """The SDKs raise their `RateLimitError`, and try again by themselves unless told not to."""
+
+    status = 429
+
+    def __init__(self, message: str, *, retry_after_seconds: int | None) -> None:
+        """
+        Args:
+            retry_after_seconds: None where waiting does not help.
+        """
+        super().__init__(message)
+        if retry_after_seconds is None:
+            self.headers["x-should-retry"] = "false"
+        else:
+            self.headers["retry-after"] = str(retry_after_seconds)
+
+
+class RequestsLimited(Limited):
+    type = "requests"
+    code = "rate_limit_exceeded"
+
+
+class TokensLimited(Limited):
+    type = "tokens"
+    code = "rate_limit_exceeded"
+
+
+class QuotaExceeded(Limited):
+    type = "insufficient_quota"
+    code = "insufficient_quota"
+
+    def __init__(self, message: str, *, retry_after_seconds: int | None) -> None:
+        super().__init__(message, retry_after_seconds=retry_after_seconds)
+        self.headers["x-should-retry"] = "false"  # a budget comes back by the day or the month, not while one waits
+
+
 class UpstreamError(TrefoilError):
     status = 502
     type = "upstream_error"
     code = "upstream_failed"
+    may_cost: bool = False
+    """Whether upstream may have worked for this, and want to be paid, although nothing usable came of it."""
 
 
 class UpstreamAuthFailed(UpstreamError):

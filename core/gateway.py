@@ -5,20 +5,29 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import replace
+from functools import cached_property
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from core import body, cors, endpoints, errors, listing, logs, made, model_names
+from core import body, cors, endpoints, errors, listing, logs, made, model_names, policy
 from core.auth import Authenticator
+from core.endpoints import Endpoint
 from core.http import Request, Response
 from core.idempotency import REPLAYED, Idempotency
 from core.kinds import Kind
+from core.meter import Meter
 from core.objects import Objects
 from core.ports import App, Store, StoreError
+from core.schemas import Call
 from core.settings import Settings
-from core.upstream import ATTEMPTS_HEADER, TARGET_HEADER, Upstream
+from core.upstream import ATTEMPTS_HEADER, TARGET_HEADER, Answer, Upstream
+
+if TYPE_CHECKING:
+    from core.manage import Manage
 
 _CLIENT_LEFT = 499
+_MANAGE = "/manage"
 _JSON = {"content-type": "application/json"}
 
 
@@ -27,10 +36,16 @@ class Gateway:
 
     def __init__(self, settings: Settings, store: Store) -> None:
         self._settings = settings
-        self._auth = Authenticator(store, cache_seconds=settings.apps.cache_seconds)
+        self._store = store
+        self._auth = Authenticator(
+            store,
+            cache_seconds=settings.apps.cache_seconds,
+            opens_without_store=settings.apps.when_store_fails == "open",
+        )
         self._objects = Objects(store)
         self._idempotency = Idempotency(store)
         self._upstream = Upstream(settings)
+        self._meter = Meter(settings, store)
 
     async def handle(self, request: Request) -> Response:
         """The answer to `request`. Whatever goes wrong is an answer too: it raises nothing but its own cancellation."""
@@ -59,6 +74,9 @@ class Gateway:
     async def _answer(self, request: Request, line: logs.RequestLine) -> Response:
         if cors.is_preflight(request):
             return cors.answer_preflight(request, self._settings.cors.origins)
+        if request.path == _MANAGE or request.path.startswith(f"{_MANAGE}/"):
+            line.endpoint = "manage"
+            return await self._manage.handle(request)
         endpoint, names = endpoints.find(request.method, request.path)
         line.endpoint = endpoint.name
         if endpoint.public:
@@ -66,30 +84,46 @@ class Gateway:
 
         app = await self._auth.identify(request.headers)
         line.app = app
+        if endpoint is endpoints.USAGE:
+            return await self._manage.own_usage(app, request)
 
         asked = body.read(endpoint, request, limit_bytes=self._settings.limits.body_bytes)
         line.model = asked.call.model
+        policy.check(app, endpoint, asked.call.model or names.get("model"))
         upstream = await self._objects.check(app, names, asked.references)
-        if endpoint.lists is not None:
-            return await self._list(app, endpoint.lists, request)
-        aliases = self._settings.models
-        if names.get("model") in aliases:
+        if names.get("model") in self._settings.models:
             return Response(HTTPStatus.OK, _JSON, model_names.describe(names["model"]))
 
         async def work() -> Response:
-            response = await self._upstream.send(
-                replace(endpoint, repeatable=not made.leaves_another(endpoint, asked.call)),
-                request,
-                model=asked.call.model,
-                upstream=upstream,
-                stream=bool(endpoint.last_events),
-                on_end=line.write,
-            )
-            if aliases and endpoint is endpoints.MODELS and response.status == HTTPStatus.OK:
-                response = replace(response, body=model_names.with_aliases(_whole(response), aliases))
+            targets = self._upstream.targets(asked.call.model, upstream)
+            tab = await self._meter.open(app, endpoint, asked, request, targets)
+            try:
+                if endpoint.lists is not None:
+                    answer = Answer(await self._list(app, endpoint.lists, request), targets[0])
+                else:
+                    answer = await self._send(app, endpoint, asked.call, tab.request, upstream, line)
+            except BaseException as error:
+                await tab.fail(error)
+                raise
+            response = await tab.settle(answer)
+            if endpoint is endpoints.MODELS and response.status == HTTPStatus.OK:
+                response = replace(response, body=self._offered_models(app, _whole(response)))
             return await self._objects.settle(app, endpoint, names, asked.call, response)
 
         return await self._idempotency.once(app, request, work)
+
+    async def _send(
+        self, app: App, endpoint: Endpoint, call: Call, request: Request, upstream: str | None, line: logs.RequestLine
+    ) -> Answer:
+        return await self._upstream.send(
+            replace(endpoint, repeatable=not made.leaves_another(endpoint, call)),
+            request,
+            model=call.model,
+            upstream=upstream,
+            stream=bool(endpoint.last_events),
+            pays_once=app.limits.has_budget,
+            on_end=line.write,
+        )
 
     async def _list(self, app: App, kind: Kind, request: Request) -> Response:
         """A page of the app's own objects, each as upstream has it now."""
@@ -97,7 +131,8 @@ class Gateway:
         async def fetch(object_id: str, upstream: str | None) -> bytes | None:
             one = replace(request, path=f"{request.path}/{quote(object_id, safe='')}", query="")
             endpoint = endpoints.find(one.method, one.path).endpoint
-            answer = await self._upstream.send(endpoint, one, upstream=upstream, stream=False, on_end=lambda _: None)
+            sent = await self._upstream.send(endpoint, one, upstream=upstream, stream=False, on_end=lambda _: None)
+            answer = sent.response
             if answer.status == HTTPStatus.NOT_FOUND:
                 return None  # deleted elsewhere; its record harms nobody
             if answer.status != HTTPStatus.OK or not isinstance(answer.body, bytes):
@@ -107,6 +142,23 @@ class Gateway:
         page = listing.Page.read(kind, request.query)
         content = await listing.make(page, await self._objects.all_of(app, kind), fetch)
         return Response(HTTPStatus.OK, _JSON, content)
+
+    @cached_property
+    def _manage(self) -> Manage:
+        # An operator's, and no cold start's.
+        from core.books import Books  # noqa: PLC0415
+        from core.manage import Manage  # noqa: PLC0415
+
+        return Manage(
+            self._store,
+            Books(self._store),
+            admin_key=self._settings.admin_key,
+            cache_seconds=self._settings.apps.cache_seconds,
+        )
+
+    def _offered_models(self, app: App, listed: bytes) -> bytes:
+        """Upstream's list of models, with the aliases, and without those that are not the app's to use."""
+        return policy.only_allowed(app, model_names.with_aliases(listed, self._settings.models))
 
     def _finish(self, line: logs.RequestLine, response: Response, outcome: str) -> Response:
         """`response` with the headers that every answer has, and its line written, unless it goes on as a stream."""
@@ -125,6 +177,7 @@ class Gateway:
 
     async def close(self) -> None:
         """Give back what is held open."""
+        await self._meter.close()
         await self._upstream.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import time
 import traceback
@@ -16,6 +17,8 @@ _logger = logging.getLogger("trefoil")
 _logger.setLevel(logging.INFO)
 
 _LONGEST_PATH = 100
+_CREDENTIALS = re.compile(r"(?<![0-9A-Za-z])(?:tfl_[0-9A-Za-z]{30,}|sk-[0-9A-Za-z_-]{16,})")
+"""An app key, or one of OpenAI's and those like it, that a client wrote where a path or a model's name belongs."""
 _WATCHED = ("health", "health.head")
 
 
@@ -28,7 +31,8 @@ def to_stdout() -> None:
 def write(level: int, event: str, **fields: object) -> None:
     """One line, whose fields the clouds' log queries can filter by; `severity` is Google's name for the level."""
     line = {"severity": logging.getLevelName(level), "event": event, **fields}
-    _logger.log(level, json.dumps(line, ensure_ascii=False))
+    # In ASCII, since readers of lines also end one at U+2028 and the like, which a client can write.
+    _logger.log(level, _CREDENTIALS.sub("[a key]", json.dumps(line)))
 
 
 def write_crash(request: Request, error: Exception) -> None:

@@ -52,6 +52,11 @@ class Failure:
         return self.cause in (Cause.UNREACHABLE, Cause.DENIED) or refused
 
     @property
+    def may_cost(self) -> bool:
+        """Whether upstream may have worked all the same, and want to be paid. An error status is free of charge."""
+        return self.cause in (Cause.SILENT, Cause.BROKEN)
+
+    @property
     def waiting_may_mend(self) -> bool:
         """Whether the same target may well answer the same request a moment later."""
         if self.cause in (Cause.UNREACHABLE, Cause.DROPPED):

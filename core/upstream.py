@@ -7,7 +7,8 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from core import attempt, errors, logs, retry, route
 from core.attempt import Call, Failed
@@ -34,17 +35,24 @@ class Surroundings:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
+class Answer(NamedTuple):
+    """Upstream's answer, and which target gave it."""
+
+    response: Response
+    target: Target
+
+
 @dataclass(slots=True)
 class _Tries:
     """What there has been so far, for one request."""
 
     count: int = 0
     retries: int = 0
-    upstream: str = ""
+    target: Target = field(default_factory=lambda: Target(""))
     """The last one asked."""
 
     def headers(self) -> dict[str, str]:
-        return {TARGET_HEADER: self.upstream, ATTEMPTS_HEADER: str(self.count)}
+        return {TARGET_HEADER: self.target.upstream, ATTEMPTS_HEADER: str(self.count)}
 
 
 class Upstream:
@@ -66,7 +74,8 @@ class Upstream:
         on_end: Callable[[str], None],
         model: str | None = None,
         upstream: str | None = None,
-    ) -> Response:
+        pays_once: bool = False,
+    ) -> Answer:
         """Upstream's answer to `request`: whole, or, where `stream` allows it and upstream gives it, from its first
         event on. An error status is an answer like any other. The answer, and each error below, says in its headers
         which upstream it is from and how many attempts there were.
@@ -75,20 +84,22 @@ class Upstream:
             on_end: told how a stream ended.
             model: the one that the request names, an alias or not; None where it names none.
             upstream: the only one that will do, for it has the objects that the request refers to; None if any will.
+            pays_once: whether no other attempt may be made after one that may have to be paid for.
 
         Raises:
             UpstreamError: no usable answer came; UpstreamTimeout if none came in time, UpstreamAuthFailed if upstream
-                refused the operator's credential.
+                refused the operator's credential. It says whether it may cost something.
             InvalidRequest: the client's path or query can be no URL.
         """
         tries, call = _Tries(), Call(endpoint, request, stream, on_end)
         try:
             async with asyncio.timeout(_left_seconds(request)):
-                answer = await self._ask_targets(call, self._targets(model, upstream), model, tries)
+                answer = await self._ask_targets(call, self.targets(model, upstream), model, tries, pays_once=pays_once)
         except TimeoutError:
             answer = errors.UpstreamTimeout("The model's service did not answer in time.")
+            answer.may_cost = True
         if isinstance(answer, Response):
-            return Response(answer.status, {**answer.headers, **tries.headers()}, answer.body)
+            return Answer(Response(answer.status, {**answer.headers, **tries.headers()}, answer.body), tries.target)
         answer.headers.update(tries.headers())
         raise answer
 
@@ -96,7 +107,8 @@ class Upstream:
         for client in self._clients.values():
             await client.close()
 
-    def _targets(self, model: str | None, upstream: str | None) -> Sequence[Target]:
+    def targets(self, model: str | None, upstream: str | None) -> Sequence[Target]:
+        """Which targets may be asked for a model, as the client names it; parameters and errors as for `send`."""
         targets = self._routes.get(model, ()) if model is not None else ()
         if upstream is None:
             return targets or [Target(self._settings.route.default_upstream, model)]
@@ -116,7 +128,7 @@ class Upstream:
         return there
 
     async def _ask_targets(
-        self, call: Call, targets: Sequence[Target], model: str | None, tries: _Tries
+        self, call: Call, targets: Sequence[Target], model: str | None, tries: _Tries, *, pays_once: bool
     ) -> Response | errors.UpstreamError:
         """One target after the other until one answers. The last one's failure is the answer if none does."""
         ordered = route.order(targets, self._rests, self._around.random)
@@ -131,7 +143,11 @@ class Upstream:
                 self._rests.ended(target, failed=isinstance(result, Failed))
             if isinstance(result, Response):
                 return result
-            if place == len(ordered) or not (call.endpoint.repeatable or result.failure.surely_not_taken):
+            if isinstance(result.answer, errors.UpstreamError):
+                result.answer.may_cost = result.failure.may_cost
+            if place == len(ordered) or (pays_once and result.failure.may_cost):
+                return result.answer
+            if not (call.endpoint.repeatable or result.failure.surely_not_taken):
                 return result.answer
         raise AssertionError("a route has a target")
 
@@ -140,7 +156,7 @@ class Upstream:
         body = call.request.body
         if target.model is not None and target.model != model:
             body = with_model(body, call.request.headers.get("content-type", ""), target.model)
-        tries.upstream = target.upstream
+        tries.target = target
         while True:
             tries.count += 1
             result = await attempt.ask(self._clients[target.upstream], call, body=body, model=target.model)

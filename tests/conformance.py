@@ -5,6 +5,7 @@ each time. What passes directly must pass through a cloud, and upstream must rec
 
 - tests of endpoints that are not offered;
 - requests that are refused on purpose, such as those for what belongs to the operator's account;
+- streams whose client did not ask for their usage: upstream is asked for it all the same;
 - lists of stored objects, which are made of the app's own records and one retrieval for each.
 """
 
@@ -13,17 +14,19 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import json
 import sys
 import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import steady
 from core import errors
+from core.body_edit import with_stream_usage
 from core.made import Made
 from core.objects import Objects
 from core.ports import App
@@ -209,7 +212,17 @@ def _is_the_same(sent: Sequence[RecordedRequest], received: Sequence[RecordedReq
     if any(offer.endpoint.lists is not None for offer in offers):
         retrievals = tuple(f"{request.target.partition('?')[0]}/" for request in sent)
         return all(request.method == "GET" and request.target.startswith(retrievals) for request in received)
-    return Counter(sent) == Counter(received)
+    return Counter(map(_metered, sent)) == Counter(received)
+
+
+def _metered(sent: RecordedRequest) -> RecordedRequest:
+    """What becomes of a request whose usage upstream reports only if it is asked to."""
+    if not sent.target.endswith("/completions") or not sent.body.startswith(b"{"):
+        return sent
+    said = json.loads(sent.body)
+    if not said.get("stream") or (said.get("stream_options") or {}).get("include_usage"):
+        return sent
+    return replace(sent, body=with_stream_usage(sent.body))
 
 
 def _folder(test: str) -> str:

@@ -18,11 +18,18 @@ _ARGUMENTS: dict[type[TrefoilError], dict[str, object]] = {
     errors.IdempotencyKeyReused: {},
     errors.InternalError: {},
     errors.StoreUnavailable: {},
+    errors.Limited: {"message": "no", "retry_after_seconds": 1},
+    errors.RequestsLimited: {"message": "no", "retry_after_seconds": 1},
+    errors.TokensLimited: {"message": "no", "retry_after_seconds": 1},
+    errors.QuotaExceeded: {"message": "no", "retry_after_seconds": None},
 }
 _RAISED_BY_THE_SDK = {
     errors.InvalidRequest: openai.BadRequestError,
     errors.UnknownEndpoint: openai.NotFoundError,
     errors.NotAuthenticated: openai.AuthenticationError,
+    errors.NotAllowed: openai.PermissionDeniedError,
+    errors.TokensLimited: openai.RateLimitError,
+    errors.QuotaExceeded: openai.RateLimitError,
     errors.UpstreamError: openai.InternalServerError,
     errors.InternalError: openai.InternalServerError,
 }

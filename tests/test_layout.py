@@ -20,6 +20,7 @@ _CLOUDS = ("aws", "azure", "gcp")
 _CORE_MAY_IMPORT = {"core", "pydantic", "pydantic_core", *sys.stdlib_module_names}
 _MAY_IMPORT_TOO = {  # what openai brings
     "attempt.py": {"openai", "httpx2"},
+    "content.py": {"jiter"},
     "cloud_clients.py": {"openai"},
     "openai_client.py": {"openai", "httpx2"},
     "references.py": {"jiter"},

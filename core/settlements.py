@@ -1,0 +1,146 @@
+"""Settlements that are made whatever happens meanwhile: the client leaves, the store fails for a while.
+
+What cannot be made soon is logged with all that it takes to make it (`python -m core settlement replay`), and tried on
+while the process lives. A reservation is settled once, however often that is tried; only the usage of an app without
+limits, for which nothing is reserved, could be counted twice where the store loses an answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any
+
+from core import errors, logs
+from core.ledger import Ledger, Reservation
+from core.ports import Change, StoreError
+from core.usage import Usage
+from core.usage_archive import UsageArchive
+
+_QUICK_TRIES = 3
+"""While the client still waits for the end of its answer."""
+_FIRST_WAIT_SECONDS = 0.1
+_LONGEST_WAIT_SECONDS = 30.0
+
+
+class Settlements:
+    """The settlements of one process."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        archive: UsageArchive,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        random: Callable[[], float] = random.random,
+    ) -> None:
+        self._ledger = ledger
+        self._archive = archive
+        self._sleep = sleep
+        self._random = random
+        self._working: set[asyncio.Task[Any]] = set()
+        self._tidying: set[tuple[str, int]] = set()
+
+    async def settle(self, reservation: Reservation, usage: Usage, nano_usd: int) -> None:
+        """Settle a reservation, even where the caller is cancelled meanwhile. Returns once it is done or postponed."""
+
+        async def work() -> None:
+            counters = await self._ledger.settle(reservation, usage, nano_usd)
+            if counters is not None:
+                await self._tidy(reservation, counters)
+
+        await self._insist(reservation, work, self._ledger.settlement(reservation, usage, nano_usd))
+
+    async def cancel(self, reservation: Reservation) -> None:
+        """Give a reservation back, as `settle` settles one."""
+        if reservation.id is not None:
+            cancellation = self._ledger.cancellation(reservation)
+            await self._insist(reservation, lambda: self._ledger.cancel(reservation), cancellation)
+
+    async def unless_left(self, reserving: Coroutine[Any, Any, Reservation]) -> Reservation:
+        """What `reserving` reserves. If the caller is cancelled meanwhile, it is given back as soon as it is there."""
+        task = asyncio.ensure_future(reserving)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self._start(self._give_back(task))
+            raise
+
+    async def _give_back(self, reserving: Awaitable[Reservation]) -> bool:
+        try:
+            reservation = await reserving
+        except (errors.TrefoilError, StoreError):
+            return False
+        await self.cancel(reservation)
+        return True
+
+    async def idle(self) -> None:
+        """Wait until all that was begun is done."""
+        while self._working:
+            await asyncio.gather(*self._working, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Let go of what could not be made: it is in the log."""
+        for task in self._working:
+            task.cancel()
+        await asyncio.gather(*self._working, return_exceptions=True)
+
+    async def _insist(self, reservation: Reservation, work: Callable[[], Awaitable[None]], change: Change) -> None:
+        quick = self._start(self._try(work, _QUICK_TRIES))
+        quick.add_done_callback(lambda done: self._postpone(done, reservation, work, change))
+        await asyncio.shield(quick)
+
+    def _start(self, work: Any) -> asyncio.Task[bool]:
+        task: asyncio.Task[bool] = asyncio.ensure_future(work)
+        self._working.add(task)
+        task.add_done_callback(self._working.discard)
+        return task
+
+    async def _try(self, work: Callable[[], Awaitable[None]], tries: int | None) -> bool:
+        """Whether it was done; without a number of tries, it is tried until it is."""
+        number, wait = 0, _FIRST_WAIT_SECONDS
+        while True:
+            number += 1
+            try:
+                await work()
+                return True
+            except StoreError:
+                if number == tries:
+                    return False
+            await self._sleep(wait * (0.5 + self._random() / 2))
+            wait = min(_LONGEST_WAIT_SECONDS, wait * 2)
+
+    def _postpone(
+        self,
+        quick: asyncio.Task[bool],
+        reservation: Reservation,
+        work: Callable[[], Awaitable[None]],
+        change: Change,
+    ) -> None:
+        if quick.cancelled() or quick.exception() is not None or quick.result():
+            return
+        fields = {"app": reservation.app.id, "shard": reservation.shard, "id": reservation.id}
+        logs.write(logging.ERROR, "settlement_postponed", **fields, amounts=dict(change.amounts), unmark=change.unmark)
+
+        async def go_on() -> bool:
+            await self._try(work, None)
+            logs.write(logging.INFO, "settlement_made", **fields)
+            return True
+
+        self._start(go_on())
+
+    async def _tidy(self, reservation: Reservation, counters: Mapping[str, int]) -> None:
+        """Take away what is over, unless this is being done."""
+        place = (reservation.app.id, reservation.shard)
+        if place in self._tidying:
+            return
+        self._tidying.add(place)
+        try:
+            await self._ledger.tidy(reservation, counters)
+            await self._archive.move(*place, counters)
+        except StoreError as error:  # the next settlement does it, and what is half archived is not lost
+            logs.write(logging.WARNING, "ledger_not_tidied", app=reservation.app.id, error=str(error))
+        finally:
+            self._tidying.discard(place)

@@ -1,0 +1,136 @@
+"""Settlements are made, whoever leaves and however long the store fails; what waits is in the log."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from core.books import Books
+from core.ledger import Ledger
+from core.ports import App, Change, Key, Limits, Outcome, Store, StoreError, Value
+from core.settlements import Settlements
+from core.sqlite_store import SqliteStore
+from core.usage import Usage
+from core.usage_archive import UsageArchive
+
+pytestmark = pytest.mark.anyio
+
+_APP = App(id="shop", created_at=0, limits=Limits(total_nano_usd=1000))
+
+
+class _Failing:
+    """A store that makes changes only while `works`, or until so many are left; `asked` is set when it is asked."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.works = True
+        self.slow: asyncio.Event | None = None
+        self.asked = asyncio.Event()
+
+    async def add_within(self, key: Key, change: Change, *, expires_at: int | None = None) -> Outcome:
+        self.asked.set()
+        if self.slow is not None:
+            await self.slow.wait()
+        if not self.works:
+            raise StoreError("down")
+        return await self._store.add_within(key, change, expires_at=expires_at)
+
+    async def get(self, key: Key) -> Value | None:
+        return await self._store.get(key)
+
+    async def put(self, key: Key, value: Value, *, if_absent: bool = False, expires_at: int | None = None) -> bool:
+        return await self._store.put(key, value, if_absent=if_absent, expires_at=expires_at)
+
+    def list(self, partition: str) -> AsyncIterator[tuple[str, Value]]:
+        return self._store.list(partition)
+
+    async def delete(self, key: Key) -> bool:
+        return await self._store.delete(key)
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Iterator[SqliteStore]:
+    store = SqliteStore(tmp_path / "store.sqlite3")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def store(sqlite: SqliteStore) -> _Failing:
+    return _Failing(sqlite)
+
+
+def _lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
+    return [json.loads(record.message) for record in caplog.records if record.name == "trefoil"]
+
+
+async def test_a_settlement_outlives_a_store_that_is_down(
+    store: _Failing, sqlite: SqliteStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "trefoil")
+    waits: list[float] = []
+    recovered = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        await asyncio.sleep(0)
+        if len(waits) == 8:
+            store.works = True
+            recovered.set()
+
+    ledger = Ledger(store)
+    settlements = Settlements(ledger, UsageArchive(store), sleep=sleep, random=lambda: 1.0)
+    reservation = await ledger.reserve(_APP, "completions.create", "m", tokens=0, nano_usd=500)
+    store.works = False
+    await settlements.settle(reservation, Usage(output_tokens=3), 200)
+    postponed = _lines(caplog)[-1]
+    assert (postponed["event"], postponed["app"], postponed["unmark"]) == (
+        "settlement_postponed",
+        "shop",
+        f"r/{reservation.id}",
+    )
+    await recovered.wait()
+    await settlements.idle()
+    assert _lines(caplog)[-1]["event"] == "settlement_made"
+    assert await Books(sqlite).spending(_APP) == (200, 200, 200, 0)
+    assert waits == sorted(waits[:2]) + sorted(waits[2:])  # each wait is longer than the one before
+    await settlements.close()
+
+
+async def test_a_settlement_outlives_its_caller(store: _Failing, sqlite: SqliteStore) -> None:
+    ledger = Ledger(store)
+    settlements = Settlements(ledger, UsageArchive(store))
+    reservation = await ledger.reserve(_APP, "completions.create", "m", tokens=0, nano_usd=500)
+    store.slow = asyncio.Event()
+    store.asked.clear()
+    caller = asyncio.ensure_future(settlements.settle(reservation, Usage(), 200))
+    await store.asked.wait()
+    caller.cancel()
+    await asyncio.gather(caller, return_exceptions=True)
+    assert caller.cancelled()
+    store.slow.set()
+    await settlements.idle()
+    assert await Books(sqlite).standing("shop") == []
+    assert (await Books(sqlite).spending(_APP)).total_nano_usd == 200
+    await settlements.close()
+
+
+async def test_what_is_reserved_for_a_client_that_has_left_is_given_back(store: _Failing, sqlite: SqliteStore) -> None:
+    ledger = Ledger(store)
+    settlements = Settlements(ledger, UsageArchive(store))
+    store.slow = asyncio.Event()
+    reserving = ledger.reserve(_APP, "completions.create", "m", tokens=0, nano_usd=500)
+    caller = asyncio.ensure_future(settlements.unless_left(reserving))
+    await store.asked.wait()
+    caller.cancel()
+    await asyncio.gather(caller, return_exceptions=True)
+    store.slow.set()
+    await settlements.idle()
+    assert await sqlite.get(Key("apps/shop/ledger", "00")) is not None
+    assert await Books(sqlite).spending(_APP) == (0, 0, 0, 0)
+    await settlements.close()
