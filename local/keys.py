@@ -14,7 +14,7 @@ from core.sqlite_store import SqliteStore
 from local.failure import Failure
 from local.private_file import PrivateFile
 
-_APP = "local"
+APP = "local"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ async def ensure_keys(state: Path, store_file: Path) -> LocalKeys:
     Raises:
         Failure: the store cannot be used, or the operator has switched the key off.
     """
-    keys = _keys(state / "keys.json")
+    keys = read_keys(state)
     store = SqliteStore(store_file)
     try:
         await _ensure_known(keys.app_key, store, store_file)
@@ -40,7 +40,13 @@ async def ensure_keys(state: Path, store_file: Path) -> LocalKeys:
     return keys
 
 
-def _keys(file: Path) -> LocalKeys:
+def read_keys(state: Path) -> LocalKeys:
+    """The keys that the folder `state` holds, made where there are none.
+
+    Raises:
+        Failure: they cannot be kept there.
+    """
+    file = state / "keys.json"
     try:
         return LocalKeys(**json.loads(file.read_text("utf-8")))
     except (OSError, ValueError, TypeError):
@@ -57,7 +63,7 @@ async def _ensure_known(app_key: str, store: Store, store_file: Path) -> None:
     digest = app_keys.digest(app_key)
     found = await store.get(AppKey.key(digest))
     if found is None:
-        await Admin(store).add_key(_APP, app_key)
+        await Admin(store).add_key(APP, app_key)
         found = await store.get(AppKey.key(digest))
     record = AppKey.model_validate(found)
     app = App.model_validate(await store.get(App.key(record.app_id)))
