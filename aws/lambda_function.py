@@ -20,11 +20,13 @@ from core import errors, logs
 from core.gateway import Gateway
 from core.http import Request, Response, Stream
 from core.settings import Settings
-from core.sqlite_store import SqliteStore
+from lambda_store import open_store
+from secretsmanager_secrets import with_secrets
 
 logs.to_stdout()
 # Read while Lambda initialises the sandbox, so that a mistake stops the deployment and not a client's request.
-_settings = Settings.load(os.environ)
+_settings = Settings.load(with_secrets(os.environ))
+_store = open_store(_settings.store, os.environ)
 
 
 class LambdaContext(Protocol):
@@ -140,4 +142,4 @@ def _runner() -> asyncio.Runner:
 
 @cache
 def _gateway() -> Gateway:
-    return Gateway(_settings, SqliteStore(_settings.sqlite_path))
+    return Gateway(_settings, _store)

@@ -11,7 +11,7 @@ import http_stream
 from core.asgi import AsgiApplication
 from core.gateway import Gateway
 from core.settings import Settings
-from core.sqlite_store import SqliteStore
+from function_app_store import open_store
 
 _TIMEOUT_SECONDS = 600
 """`functionTimeout` in host.json."""
@@ -21,18 +21,20 @@ _FIRST_BYTE_TIMEOUT_SECONDS = 230
 https://learn.microsoft.com/azure/azure-functions/functions-scale#timeout
 """
 
-_settings = Settings.load(os.environ)  # a mistake in it must stop the start, not the first request
+# A mistake in what is set must stop the start, not the first request.
+_settings = Settings.load(os.environ)
+_store = open_store(_settings.store, os.environ)
 
 
 @cache
 def _gateway() -> Gateway:
-    return Gateway(_settings, SqliteStore(_settings.sqlite_path))
+    return Gateway(_settings, _store)
 
 
 _application = AsgiApplication(
     _gateway,
     body_limit_bytes=_settings.limits.body_bytes,
-    timeout_seconds=_TIMEOUT_SECONDS,
+    timeout_seconds=_settings.request_timeout_seconds or _TIMEOUT_SECONDS,
     first_byte_timeout_seconds=_FIRST_BYTE_TIMEOUT_SECONDS,
 )
 

@@ -18,7 +18,7 @@ from core import logs
 from core.asgi import AsgiApplication
 from core.gateway import Gateway
 from core.settings import Settings
-from core.sqlite_store import SqliteStore
+from run_function_store import open_store
 
 
 class _AnyPath(PathConvertor):
@@ -30,11 +30,12 @@ class _AnyPath(PathConvertor):
 register_url_convertor("path", _AnyPath())
 logs.to_stdout()
 _settings = Settings.load(os.environ)
+_store = open_store(_settings.store, os.environ)
 
 
 @functools.cache
 def _gateway() -> Gateway:
-    return Gateway(_settings, SqliteStore(_settings.sqlite_path))
+    return Gateway(_settings, _store)
 
 
 _application = AsgiApplication(

@@ -61,8 +61,12 @@ class _Atomic:
     def __init__(self) -> None:
         self._app = DomainDispatcherApplication(create_backend_app)
         self._alone = threading.Lock()
+        self.is_ready = threading.Event()
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/healthz":
+            start_response("200 OK" if self.is_ready.is_set() else "503 Service Unavailable", [])
+            return []
         with self._alone:
             answer: Iterable[bytes] = self._app(environ, start_response)
             return answer
@@ -78,17 +82,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     host, port = listener.getsockname()[:2]
     with listener:
-        server = make_server(host, port, _Atomic(), threaded=True, request_handler=_Handler, fd=listener.fileno())
+        app = _Atomic()
+        server = make_server(host, port, app, threaded=True, request_handler=_Handler, fd=listener.fileno())
         with contextlib.suppress(KeyboardInterrupt):
-            _serve(server, f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}", options)
+            _serve(server, app, f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}", options)
     return 0
 
 
-def _serve(server: BaseWSGIServer, url: str, options: argparse.Namespace) -> None:
+def _serve(server: BaseWSGIServer, app: _Atomic, url: str, options: argparse.Namespace) -> None:
     thread = threading.Thread(target=server.serve_forever, name="dynamodb-emulator", daemon=True)
     thread.start()
     for table in options.table:
         create_table(url, table, region=options.region)
+    app.is_ready.set()
     print(f"dynamodb_emulator: {url} (any credentials will do)", flush=True)
     thread.join()
 

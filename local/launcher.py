@@ -10,17 +10,19 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 
 from core import app_keys
 from local import state_folder
 from local.failure import Failure
-from local.keys import LocalKeys, ensure_keys
+from local.keys import LocalKeys, ensure_keys, read_keys
+from local.native_keys import put_app_key
 from local.private_file import PrivateFile
 from local.running import Running, check_port
 from local.screen import Screen
-from local.services import CLOUDS, OFFLINE_KEY, Deployment, Service
+from local.services import CLOUDS, OFFLINE_KEY, STORES, Deployment, Service
 
 _OPENAI_URL = "https://api.openai.com/v1"
 _STOPPING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -67,15 +69,23 @@ async def _run(options: argparse.Namespace, screen: Screen) -> None:
     names = tuple(dict.fromkeys(options.cloud or CLOUDS))
     with state_folder.held(deployment.state):
         # Before anything is made: a run that cannot start leaves everything as it was.
-        for name in ("upstream", *names) if deployment.is_offline else names:
+        stores = [STORES[name] for name in names] if deployment.native_stores else []
+        for name in [*(["upstream"] if deployment.is_offline else []), *stores, *names]:
             check_port(deployment.port(name), name)
-        keys = await ensure_keys(deployment.state, deployment.store_file)
+        keys = await _keys(deployment)
+        deployment = replace(deployment, admin_key=keys.admin_key)
         clouds = [deployment.cloud(name) for name in names]
-        services = [deployment.upstream(), *clouds] if deployment.is_offline else clouds
+        services = [
+            *([deployment.upstream()] if deployment.is_offline else []),
+            *(deployment.store(name) for name in names if deployment.native_stores),
+            *clouds,
+        ]
         output = _Output(screen)
         running = Running(output.write)
         try:
             await _start(running, services, screen)
+            if deployment.native_stores:
+                await running.unless_one_stops(_put_app_key(deployment, names))
             if description:
                 text = _describe(deployment, clouds, keys)
                 _attempt(lambda: description.write(text), options.json)
@@ -87,6 +97,18 @@ async def _run(options: argparse.Namespace, screen: Screen) -> None:
             output.shown = False
             screen.say("stopping")
             await running.stop()
+
+
+async def _keys(deployment: Deployment) -> LocalKeys:
+    """The run's keys; where the store is a file, it knows the app key by now."""
+    if deployment.native_stores:
+        return read_keys(deployment.state)
+    return await ensure_keys(deployment.state, deployment.store_file)
+
+
+async def _put_app_key(deployment: Deployment, names: Sequence[str]) -> None:
+    for name in names:
+        await put_app_key(name, deployment.cloud_environ(name), deployment.state)
 
 
 async def _start(running: Running, services: Sequence[Service], screen: Screen) -> None:
@@ -116,7 +138,9 @@ async def _show(
     if options.once:
         return
     for service in clouds:
-        screen.say(sample.instructions(service, model=options.model, app_key=keys.app_key))
+        screen.say(
+            sample.instructions(service, model=options.model, app_key=keys.app_key, admin_key=keys.admin_key),
+        )
     if deployment.is_offline:
         screen.say("Answers are canned: they come from the offline upstream, not from a model.")
     screen.say("Requests are shown below as they are answered. Ctrl-C stops everything.")
@@ -150,6 +174,7 @@ def _deployment(options: argparse.Namespace, environ: Mapping[str, str], screen:
         upstream_key=key or OFFLINE_KEY,
         environ=environ,
         core_tools=options.func,
+        native_stores=options.stores == "native",
     )
 
 
@@ -163,14 +188,17 @@ class _Output:
 
     def write(self, service: str, line: str) -> None:
         if self.shown:
-            self._screen.say(f"{service:<8} | {line}")
+            self._screen.say(f"{service:<9} | {line}")
 
 
 def _describe(deployment: Deployment, clouds: Sequence[Service], keys: LocalKeys) -> str:
+    stores = {service.name: dict(deployment.store_environ(service.name)) for service in clouds}
     description = {
         "upstream_url": deployment.upstream_base_url,
         "base_urls": {service.name: f"{service.url}/v1" for service in clouds},
         "app_key": keys.app_key,
         "admin_key": keys.admin_key,
+        "stores": {name: variables.pop("TREFOIL_STORE") for name, variables in stores.items()},
+        "store_variables": stores,
     }
     return json.dumps(description, indent=2)

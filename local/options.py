@@ -23,7 +23,15 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         type=_port_base,
         default=_DEFAULT_PORT_BASE,
         metavar="N",
-        help="upstream on port N, AWS on N+1, Azure on N+2, Google Cloud on N+3 (default: %(default)s)",
+        help="upstream on port N, AWS on N+1, Azure on N+2, Google Cloud on N+3, their own stores on N+4 to N+6 "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--stores",
+        choices=("sqlite", "native"),
+        default="sqlite",
+        help="where apps and keys are kept: in one file, or in the emulator of each cloud's own store, which `make "
+        "stores` installs and which forgets everything when it stops (default: %(default)s)",
     )
     parser.add_argument(
         "--upstream",
@@ -47,6 +55,6 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def _port_base(text: str) -> int:
     number = int(text)
-    if not 1 <= number <= 65_532:
-        raise argparse.ArgumentTypeError(f"{text} is not between 1 and 65532")
+    if not 1 <= number <= 65_529:
+        raise argparse.ArgumentTypeError(f"{text} is not between 1 and 65529")
     return number

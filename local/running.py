@@ -53,7 +53,7 @@ class Running:
         started, child = self._started[service.name], self._children[service.name]
         try:
             async with asyncio.timeout(_START_SECONDS - (time.monotonic() - started)):
-                await self.unless_one_stops(_healthy(service.port, child))
+                await self.unless_one_stops(_healthy(service, child))
         except TimeoutError:
             reason = _last_words(child)
             raise Failure(f"{service.name} has not answered within {_START_SECONDS:.0f} s{reason}") from None
@@ -128,20 +128,21 @@ def _is_free(port: int) -> bool:
         return True
 
 
-async def _healthy(port: int, child: Child) -> None:
+async def _healthy(service: Service, child: Child) -> None:
     """Wait until `child` answers, and not somebody else who has got hold of the port since it was found free."""
     while True:
-        if await _is_healthy(port) and child.is_alive:
+        if await _is_healthy(service) and child.is_alive:
             return
         await asyncio.sleep(_POLL_SECONDS)
 
 
-async def _is_healthy(port: int) -> bool:
+async def _is_healthy(service: Service) -> bool:
     try:
         async with asyncio.timeout(_HEALTH_SECONDS):
-            reader, writer = await asyncio.open_connection(HOST, port)
+            reader, writer = await asyncio.open_connection(HOST, service.port)
             try:
-                writer.write(f"GET /healthz HTTP/1.1\r\nHost: {HOST}:{port}\r\nConnection: close\r\n\r\n".encode())
+                head = f"GET {service.probe} HTTP/1.1\r\nHost: {HOST}:{service.port}\r\nConnection: close\r\n\r\n"
+                writer.write(head.encode())
                 return (await reader.readline()).split(b" ")[1:2] == [b"200"]
             finally:
                 writer.close()

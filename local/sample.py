@@ -43,12 +43,13 @@ def _client(service: Service, app_key: str) -> openai.AsyncOpenAI:
     return openai.AsyncOpenAI(base_url=f"{service.url}/v1", api_key=app_key, max_retries=0, http_client=connections)
 
 
-def instructions(service: Service, *, model: str, app_key: str) -> str:
-    """What to paste to call `service`."""
+def instructions(service: Service, *, model: str, app_key: str, admin_key: str) -> str:
+    """What to paste to call `service`, and to manage the apps and keys of its store."""
     return f"""
 {TITLES[service.name]}
   export OPENAI_BASE_URL={service.url}/v1
   export OPENAI_API_KEY={app_key}
+  export TREFOIL_URL={service.url} TREFOIL_ADMIN_KEY={admin_key}  # for python -m core
 
   curl -N "$OPENAI_BASE_URL/chat/completions" -H "Authorization: Bearer $OPENAI_API_KEY" \
 -H "Content-Type: application/json" \

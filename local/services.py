@@ -1,4 +1,6 @@
-"""What `python -m local` runs: the offline upstream and one service per cloud, with the command that starts each."""
+"""What `python -m local` runs: the offline upstream, one service per cloud and, if asked for, each cloud's own store,
+with the command that starts each.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from local.azure_core_tools import CoreToolsMissing, core_tools
@@ -16,15 +18,20 @@ from local.staging import REPOSITORY, stage
 HOST = "127.0.0.1"
 CLOUDS = ("aws", "azure", "gcp")
 TITLES = {"aws": "AWS Lambda", "azure": "Azure Functions", "gcp": "Google Cloud Functions"}
+STORES = {"aws": "dynamodb", "azure": "cosmos", "gcp": "firestore"}
+"""The service that emulates each cloud's own store."""
 OFFLINE_KEY = "sk-offline-upstream"
 
 _OPERATORS_ACCOUNT = ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID")
-_OFFSETS = {"upstream": 0, "aws": 1, "azure": 2, "gcp": 3}
+_OFFSETS = {"upstream": 0, "aws": 1, "azure": 2, "gcp": 3, "dynamodb": 4, "cosmos": 5, "firestore": 6}
 _NEEDED = {
     "upstream": ("uvicorn",),
     "aws": ("uvicorn", "h11"),
     "azure": ("azure.functions", "azurefunctions.extensions.base", "azure_functions_runtime", "uvicorn"),
     "gcp": ("functions_framework", "uvloop", "httptools"),
+    "dynamodb": ("boto3", "moto"),
+    "cosmos": (),
+    "firestore": ("uvicorn", "google.cloud.firestore_v1"),
 }
 
 
@@ -37,6 +44,8 @@ class Service:
     command: tuple[str, ...]
     directory: Path
     environ: Mapping[str, str]
+    probe: str = "/healthz"
+    """The path that answers 200 as soon as the service can be used."""
 
     @property
     def url(self) -> str:
@@ -56,6 +65,10 @@ class Deployment:
     environ: Mapping[str, str]
     core_tools: bool = False
     """Whether `func` hosts the Azure app."""
+    native_stores: bool = False
+    """Whether each cloud has its own store's emulator, and not all of them one SQLite file."""
+    admin_key: str | None = None
+    """What the operator proves to be one with; without it, nobody can."""
 
     @property
     def is_offline(self) -> bool:
@@ -72,6 +85,28 @@ class Deployment:
     def port(self, name: str) -> int:
         return self.port_base + _OFFSETS[name]
 
+    def store_environ(self, cloud: str) -> Mapping[str, str]:
+        """The variables by which the function of `cloud` finds its store, TREFOIL_STORE first."""
+        if not self.native_stores:
+            return {"TREFOIL_STORE": f"sqlite:{self.store_file}"}
+        from local import native_stores  # noqa: PLC0415 - brings asyncio, for which `--help` need not wait
+
+        return native_stores.variables(cloud, f"http://{HOST}:{self.port(STORES[cloud])}", self.environ)
+
+    def store(self, cloud: str) -> Service:
+        """The emulator of the cloud's own store.
+
+        Raises:
+            Failure: what it runs with is not installed.
+        """
+        from local import cosmos_emulator, native_stores  # noqa: PLC0415 - as above
+
+        name, module, options = STORES[cloud], native_stores.MODULES[cloud], native_stores.OPTIONS[cloud]
+        if name == "cosmos":
+            cosmos_emulator.command(HOST, self.port(name))
+        service = self._module(name, module, REPOSITORY, _base(self.environ), *options)
+        return replace(service, probe=native_stores.PROBES[cloud])
+
     def upstream(self) -> Service:
         """The offline upstream."""
         return self._module("upstream", "local.offline_upstream", REPOSITORY, _base(self.environ))
@@ -84,7 +119,7 @@ class Deployment:
         folder = stage(name, self.state / "staged" / name)
         if name == "azure" and self.core_tools:
             return self._core_tools(folder)
-        environ = self._cloud_environ()
+        environ = self.cloud_environ(name)
         if name == "aws":
             return self._module(name, "local.aws_emulator", REPOSITORY, environ, "--task-root", str(folder))
         if name == "azure":
@@ -95,22 +130,27 @@ class Deployment:
 
     def _core_tools(self, folder: Path) -> Service:
         try:
-            tools = core_tools(folder, self.port("azure"), self._cloud_environ())
+            tools = core_tools(folder, self.port("azure"), self.cloud_environ("azure"))
         except CoreToolsMissing as error:
             raise Failure(str(error)) from None
         return Service("azure", self.port("azure"), tools.command, tools.cwd, tools.env)
 
-    def _cloud_environ(self) -> dict[str, str]:
-        return _base(self.environ) | {
+    def cloud_environ(self, name: str) -> dict[str, str]:
+        """What the function of the cloud `name` is started with."""
+        admin = {"TREFOIL_ADMIN_KEY": self.admin_key} if self.admin_key else {}
+        return {
+            **_base(self.environ),
             "OPENAI_API_KEY": self.upstream_key,
             "TREFOIL_UPSTREAM_URL": self.upstream_base_url,
-            "TREFOIL_SQLITE_PATH": str(self.store_file),
+            **admin,
+            **self.store_environ(name),
         }
 
     def _module(self, name: str, module: str, directory: Path, environ: Mapping[str, str], *more: str) -> Service:
         for needed in _NEEDED[name]:
             if not _is_installed(needed):
-                raise Failure(f"{name} needs the package '{needed}', which is not installed: run 'make setup'.")
+                target = "stores" if name in STORES.values() else "setup"
+                raise Failure(f"{name} needs the package '{needed}', which is not installed: run 'make {target}'.")
         command = (sys.executable, "-m", module, "--host", HOST, "--port", str(self.port(name)), *more)
         return Service(name, self.port(name), command, directory, environ)
 

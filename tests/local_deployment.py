@@ -28,6 +28,10 @@ class LocalDeployment:
     base_urls: Mapping[str, str]
     app_key: str
     admin_key: str
+    stores: Mapping[str, str]
+    """Each cloud's TREFOIL_STORE."""
+    store_variables: Mapping[str, Mapping[str, str]]
+    """What else each cloud's function finds its store by."""
     state: Path
     log: Path
 
@@ -39,7 +43,7 @@ class LocalDeployment:
         with log.open("w+") as output:
             process = start(
                 ["--json", str(description), "--state", str(state), *options],
-                port_base=free_port_base(4),
+                port_base=free_port_base(7),
                 stdout=output,
             )
             try:

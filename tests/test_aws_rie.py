@@ -112,7 +112,7 @@ def start(tmp_path: Path, store: Path, upstream: str) -> Callable[[str | None], 
         "AWS_LAMBDA_FUNCTION_TIMEOUT": "30",
         "OPENAI_API_KEY": "sk-test",
         "PYTHONPATH": str(task_root),
-        "TREFOIL_SQLITE_PATH": str(store),
+        "TREFOIL_STORE": f"sqlite:{store}",
         "TREFOIL_UPSTREAM_URL": upstream,
     }
     return lambda wrapper: Rie(task_root, environ, wrapper=wrapper)

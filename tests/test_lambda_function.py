@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from core.http import Request, Response
+from core.sqlite_store import SqliteStore
 
 HERE = Path(__file__).parent
 EVENT: dict[str, Any] = json.loads((HERE / "events" / "function_url.json").read_text("utf-8"))
@@ -205,8 +206,7 @@ def test_all_calls_share_one_event_loop(function: ModuleType, gateway: FakeGatew
 def test_the_composition_root_makes_one_gateway_that_answers(
     function: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = function.Settings.load({"OPENAI_API_KEY": "sk-test", "TREFOIL_SQLITE_PATH": str(tmp_path / "store")})
-    monkeypatch.setattr(function, "_settings", settings)
+    monkeypatch.setattr(function, "_store", SqliteStore(tmp_path / "store"))
     build: Callable[[], object] = function._gateway.__wrapped__
     gateway = build()
     monkeypatch.setattr(function, "_gateway", lambda: gateway)

@@ -54,13 +54,13 @@ def test_the_environment_takes_precedence(tmp_path: Path) -> None:
         tmp_path,
         '[upstreams.openai]\nbase_url = "https://file.example/v1"\nconnect_timeout_seconds = 2\n',
         TREFOIL_UPSTREAM_URL="http://environment.example/v1/",
-        TREFOIL_SQLITE_PATH="elsewhere.sqlite3",
+        TREFOIL_STORE="sqlite:elsewhere.sqlite3",
         TREFOIL_REQUEST_TIMEOUT_SECONDS="60",
     )
     assert settings.upstreams == {
         "openai": OpenAIUpstream(base_url="http://environment.example/v1", connect_timeout_seconds=2)
     }
-    assert settings.sqlite_path == Path("elsewhere.sqlite3")
+    assert settings.store == "sqlite:elsewhere.sqlite3"
     assert settings.request_timeout_seconds == 60
 
 
@@ -100,6 +100,8 @@ def test_the_api_of_an_azure_resource(base_url: str, api_version: str | None, ap
             {"TREFOIL_REQUEST_TIMEOUT_SECONDS": "1m"},
             "TREFOIL_REQUEST_TIMEOUT_SECONDS: input should be a valid number",
         ),
+        ("", {"TREFOIL_STORE": "trefoil"}, "TREFOIL_STORE: write SCHEME:PLACE, such as sqlite:.trefoil/store.sqlite3."),
+        ("", {"TREFOIL_STORE": "dynamodb:"}, "TREFOIL_STORE: write SCHEME:PLACE"),
         ("", {"TREFOIL_CONFIG": "nowhere.toml"}, "TREFOIL_CONFIG: nowhere.toml cannot be read (No such file"),
         ("[upstreams", {}, "trefoil.toml is not valid TOML"),
         ("surprise = 1", {}, "trefoil.toml: 'surprise' is none of its sections, which are upstreams, models, route,"),
