@@ -131,7 +131,7 @@ async def test_settlements_that_drop_find_their_turn(store: CosmosStore) -> None
     amounts = {**dict.fromkeys(budgets, -10), **dict.fromkeys(used, 1)}
     outcomes = await asyncio.gather(
         *(
-            store.add_within(key, Change(amounts, unmark=mark, drop={"old 0", "old 1"} if number % 10 == 5 else ()))
+            store.add_within(key, Change(amounts, unmark=mark, drop={"old 0", "old 1"} if number % 10 == 5 else set()))
             for number, mark in enumerate(marks)
         )
     )
