@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from core import ledger_item
 from core.ledger_item import RESERVATION, Standing, UsageRow
-from core.ports import App, Change, Key, Store, Value
-from core.shards import share
+from core.ports import App, Change, Store, Value
+from core.shards import MOST_SHARDS, share
 from core.usage import Usage
 from core.usage_archive import UsageArchive
 from core.windows import TOTAL, Windows
@@ -87,7 +88,7 @@ class Books:
         it goes on from there.
         """
         windows = Windows(int(self._clock()))
-        items = await self._items(app_id)
+        items = await self._items(app_id, at_least=new)
         for counter in (windows.day, windows.month, TOTAL):
             now = {n: items[n]["counters"].get(counter, 0) if n in items else 0 for n in range(max(old, new))}
             total = sum(now.values())
@@ -98,9 +99,8 @@ class Books:
 
     async def forget(self, app_id: str) -> None:
         """Delete all that is known of what the app used."""
-        partition = ledger_item.partition(app_id)
-        async for name, _ in self._store.list(partition):
-            await self._store.delete(Key(partition, name))
+        for shard in await self._items(app_id):
+            await self._store.delete(ledger_item.key(app_id, shard))
         await self._archive.forget(app_id)
 
     def _past(self, items: Mapping[int, Value]) -> list[tuple[int, str]]:
@@ -112,9 +112,13 @@ class Books:
             if not name.startswith(RESERVATION)
         ]
 
-    async def _items(self, app_id: str) -> Mapping[int, Value]:
+    async def _items(self, app_id: str, *, at_least: int = 1) -> Mapping[int, Value]:
         """Each shard's value. Those of shards that are no more are among them: requests may still be settled there."""
-        return {int(name): value async for name, value in self._store.list(ledger_item.partition(app_id))}
+        record = await self._store.get(App.key(app_id))
+        app = None if record is None else App.model_validate(record)
+        shards = MOST_SHARDS if app is None else max(at_least, app.limits.shards, app.most_shards)
+        values = await asyncio.gather(*(self._store.get(ledger_item.key(app_id, n)) for n in range(shards)))
+        return {shard: value for shard, value in enumerate(values) if value is not None}
 
 
 def _returned(one: Standing) -> Change:

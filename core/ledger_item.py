@@ -57,11 +57,8 @@ class Standing(NamedTuple):
 
 
 def key(app_id: str, shard: int) -> Key:
-    return Key(partition(app_id), f"{shard:02}")
-
-
-def partition(app_id: str) -> str:
-    return f"apps/{app_id}/ledger"
+    """Each shard has a partition of its own: some stores bear only so much for all items of one."""
+    return Key(f"apps/{app_id}/ledger/{shard:02}", "ledger")
 
 
 def usage_amounts(day: str, endpoint: str, model: str, usage: Usage, nano_usd: int, requests: int) -> dict[str, int]:
@@ -96,20 +93,22 @@ def rows(counters: Mapping[str, int]) -> Iterator[UsageRow]:
 
 
 def reservation_mark(at: int, endpoint: str, model: str, tokens: int, nano_usd: int) -> Value:
-    return {"at": at, "endpoint": endpoint, "model": _cut(model), "tokens": tokens, "nano_usd": nano_usd}
+    # Without names: every write to the ledger pays for each reservation that stands there.
+    return {"of": [at, endpoint, _cut(model), tokens, nano_usd]}
 
 
 def standing(shard: int, marks: Mapping[str, Value]) -> Iterator[Standing]:
     """The reservations among an item's marks."""
     for name, said in marks.items():
         if name.startswith(RESERVATION):
-            yield Standing(name.removeprefix(RESERVATION), shard, **said)
+            yield Standing(name.removeprefix(RESERVATION), shard, *said["of"])
 
 
 def _row(day: str, endpoint: str, model: str) -> str:
-    """How the counters of a row begin."""
+    """How the names of a row's counters begin."""
     return f"{_USAGE}{day}/{endpoint}/{quote(_cut(model), safe='') or '-'}/"
 
 
 def _cut(model: str) -> str:
+    """As much of a model's name as an item has room for."""
     return model.encode("utf-8", "replace")[:_LONGEST_MODEL_BYTES].decode("utf-8", "ignore")

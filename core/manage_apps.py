@@ -66,6 +66,7 @@ class Apps:
             if limits.shards != old.limits.shards:
                 self._check_quiet(old)
                 await self._books.reshard(old.id, old.limits.shards, limits.shards)
+                changes = {**changes, "most_shards": max(old.most_shards, old.limits.shards)}
             return _app_answer(await turn.write(changes), HTTPStatus.OK, {}, **self._effective())
 
     async def delete(self, call: Call) -> Response:

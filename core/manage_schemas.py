@@ -14,6 +14,7 @@ from core.admin import ListedKey
 from core.cors import is_origin
 from core.endpoints import ENDPOINTS
 from core.ports import App, Limits
+from core.shards import MOST_SHARDS
 
 _MODEL_PATTERN = re.compile(r"[!-~]{1,256}")
 _NOT_IN_PATTERNS = re.compile(r"[\[\]?]")
@@ -23,7 +24,7 @@ _LONGEST_LABEL = 100
 LONGEST_LIFETIME_SECONDS = 10 * 366 * 86_400
 _LONGEST_OVERLAP_SECONDS = 90 * 86_400
 _ONE_DAY_SECONDS = 86_400
-_MOST_SHARDS = 64
+
 _MOST_NEAR = 3
 _MOST_ADDED = 2**53
 _MOST_COUNTERS = 50
@@ -105,7 +106,7 @@ class LimitsBody(_Body):
     models: Models | None = None
     endpoints: Endpoints | None = None
     max_output_tokens: Count | None = None
-    shards: Annotated[StrictInt, Field(ge=1, le=_MOST_SHARDS)] | None = None
+    shards: Annotated[StrictInt, Field(ge=1, le=MOST_SHARDS)] | None = None
 
     def changed(self, limits: Limits) -> Limits:
         """`limits` with what is set here."""
@@ -168,7 +169,7 @@ class KeyChange(WithEnd):
 class Settlement(_Body):
     """What a process could not settle, as it logged it."""
 
-    shard: Annotated[StrictInt, Field(ge=0, lt=_MOST_SHARDS)]
+    shard: Annotated[StrictInt, Field(ge=0, lt=MOST_SHARDS)]
     amounts: Annotated[
         dict[Counter, Annotated[StrictInt, Field(ge=-_MOST_ADDED, le=_MOST_ADDED)]], Field(max_length=50)
     ]

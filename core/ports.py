@@ -139,6 +139,8 @@ class App(_Record):
     origins: tuple[str, ...] = ()
     """The web pages that may use the app's keys; none: those that the settings allow to every app."""
     limits: Limits = Limits()
+    most_shards: int = 1
+    """Over so many its counters were once split, if now over fewer."""
     version: int = 1
     """Counts the changes of this record."""
     updated_at: int | None = None

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from core import ledger_item
 from core.ports import Change, Outcome, Store
 
+MOST_SHARDS = 64
+
 
 def share(limit: int, shard: int, shards: int) -> int:
     """How much of a limit one shard has. The shares make up the limit."""

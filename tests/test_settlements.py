@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from core import ledger_item
 from core.books import Books
 from core.ledger import Ledger
 from core.ports import App, Change, Key, Limits, Outcome, Store, StoreError, Value
@@ -131,6 +132,6 @@ async def test_what_is_reserved_for_a_client_that_has_left_is_given_back(store: 
     await asyncio.gather(caller, return_exceptions=True)
     store.slow.set()
     await settlements.idle()
-    assert await sqlite.get(Key("apps/shop/ledger", "00")) is not None
+    assert await sqlite.get(ledger_item.key("shop", 0)) is not None
     assert await Books(sqlite).spending(_APP) == (0, 0, 0, 0)
     await settlements.close()
