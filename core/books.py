@@ -10,7 +10,7 @@ from typing import NamedTuple
 from core import ledger_item
 from core.ledger_item import RESERVATION, Standing, UsageRow
 from core.ports import App, Change, Store, Value
-from core.shards import MOST_SHARDS, share
+from core.shards import MOST_SHARDS, Loans, share
 from core.usage import Usage
 from core.usage_archive import UsageArchive
 from core.windows import TOTAL, Windows
@@ -57,9 +57,14 @@ class Books:
         return sorted(found, key=lambda one: (one.at, one.id))
 
     async def spending(self, app: App) -> Spending:
+        windows = Windows(int(self._clock()))
+        items = await self._items(app.id)
+        for shard, item in items.items():
+            if await Loans(self._store, app.id).finish(shard, item["marks"], now=windows.at):
+                return await self.spending(app)
         sums: dict[str, int] = {}
         reserved: list[Standing] = []
-        for shard, item in (await self._items(app.id)).items():
+        for shard, item in items.items():
             _add(sums, item["counters"])
             reserved += ledger_item.standing(shard, item["marks"])
 
@@ -67,7 +72,6 @@ class Books:
             still = sum(one.nano_usd for one in reserved if counter in _money(Windows(one.at)))
             return sums.get(counter, 0) - still
 
-        windows = Windows(int(self._clock()))
         return Spending(spent(windows.day), spent(windows.month), spent(TOTAL), sum(one.nano_usd for one in reserved))
 
     async def release(self, app_id: str, reservation_id: str, *, charge: bool) -> bool:

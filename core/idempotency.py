@@ -29,6 +29,8 @@ _LONGEST_WORK_SECONDS = 900
 _PART_BYTES = 180 * 1024
 """What of an answer goes into one item: in base64 and JSON that is within 400 KB, the least of the stores' limits."""
 _LAST_EVENT_BYTES = 64 * 1024
+_OF_THE_MOMENT = "x-ratelimit-"
+"""How the names of headers begin that say nothing any more when an answer is given again."""
 _LONGEST_ANSWER_BYTES = 8 * 1024 * 1024
 """A longer answer is not kept: its repetition is a new request."""
 
@@ -140,7 +142,7 @@ class _Claim:
         record: Mapping[str, Any] = {
             "fingerprint": self.fingerprint,
             "status": response.status,
-            "headers": dict(response.headers),
+            "headers": {name: value for name, value in response.headers.items() if not name.startswith(_OF_THE_MOMENT)},
             "parts": len(parts),
         }
         await self.store.put(self._key(), record, expires_at=expires_at)
@@ -194,10 +196,12 @@ class _KeptStream:
         return chunk
 
     async def aclose(self) -> None:
-        await self._stream.aclose()
-        if not self._settled:
-            self._settled = True
-            await self._claim.give_back()
+        try:
+            await self._stream.aclose()
+        finally:
+            if not self._settled:
+                self._settled = True
+                await self._claim.give_back()
 
     async def _settle(self) -> None:
         if self._settled:

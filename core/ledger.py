@@ -10,6 +10,7 @@ How apps' operators read it is in `core.books`, what becomes of a past day in `c
 
 from __future__ import annotations
 
+import asyncio
 import random
 import secrets
 import time
@@ -17,13 +18,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from core import errors, ledger_item, refusals
-from core.ports import App, Change, Key, Limits, Outcome, Store
+from core.ports import App, Change, Key, Limits, Outcome, Store, StoreError
 from core.shards import Lender, ceilings
 from core.usage import Usage
 from core.windows import TOTAL, Windows
 
-_LENDINGS = 4
-"""So often shares are moved for one request before it is refused because others were always quicker."""
+_LENDINGS = 8
+"""So often shares are looked at and moved for one request before it is refused because others were always quicker."""
 _MOST_CROWDED = 100
 """Of so many items with many rows it is remembered which these are."""
 _MOST_DROPPED = 10
@@ -47,6 +48,14 @@ class Reservation:
     nano_usd: int = 0
     counters: Mapping[str, int] | None = None
     """The shard's, with this reservation in them."""
+
+
+class Unsure(StoreError):
+    """The store has failed: nobody knows whether a reservation was made. If it was, it has to be given back."""
+
+    def __init__(self, failure: StoreError, reservation: Reservation) -> None:
+        super().__init__(str(failure))
+        self.reservation = reservation
 
 
 class Ledger:
@@ -77,7 +86,8 @@ class Ledger:
 
         Raises:
             RequestsLimited, TokensLimited, QuotaExceeded: it would pass one of the app's limits.
-            StoreError: the store cannot be asked.
+            Unsure: the store failed while it was being made.
+            StoreError: the store failed before.
         """
         reservation = self.without_limits(app, endpoint, model)
         if not app.limits.are_counted or (is_free and app.limits.requests_per_minute is None):
@@ -93,7 +103,7 @@ class Ledger:
                 _amounts(app.limits, windows, requests=1, tokens=tokens, nano_usd=nano_usd),
                 mark=(f"{ledger_item.RESERVATION}{reservation.id}", mark),
             )
-        shard, outcome = await self._place(app, change, limits, windows, first=reservation.shard)
+        shard, outcome = await self._place(reservation, change, limits)
         return replace(reservation, shard=shard, counters=outcome.counters)
 
     def without_limits(self, app: App, endpoint: str, model: str) -> Reservation:
@@ -113,16 +123,18 @@ class Ledger:
         self._note(key, outcome.counters)
         return outcome.counters if outcome.done else None
 
-    async def cancel(self, reservation: Reservation) -> None:
+    async def cancel(self, reservation: Reservation) -> bool:
         """Give back what was reserved for a call that has cost nothing. The request itself stays counted.
+
+        Whether there was anything to give back.
 
         Raises:
             StoreError: as `settle`.
         """
-        if reservation.id is not None:
-            await self._store.add_within(
-                ledger_item.key(reservation.app.id, reservation.shard), self.cancellation(reservation)
-            )
+        if reservation.id is None:
+            return False
+        key = ledger_item.key(reservation.app.id, reservation.shard)
+        return (await self._store.add_within(key, self.cancellation(reservation))).done
 
     async def tidy(self, reservation: Reservation, counters: Mapping[str, int]) -> None:
         """Take away the counters of windows that are over, if there are several. One write then.
@@ -168,40 +180,53 @@ class Ledger:
             nano_usd=nano_usd - reservation.nano_usd,
         )
 
-    async def _place(
-        self, app: App, change: Change, limits: Mapping[str, int], windows: Windows, *, first: int
-    ) -> tuple[int, Outcome]:
+    async def _place(self, reservation: Reservation, change: Change, limits: Mapping[str, int]) -> tuple[int, Outcome]:
         """The shard where the change was made, and what came of it."""
-        shards = app.limits.shards
+        # What a call does not add to cannot refuse it, though a limit may be lower by now than what it is for.
+        limits = {name: limit for name, limit in limits.items() if change.amounts.get(name, 0) > 0}
+        app, first, shards = reservation.app, reservation.shard, reservation.app.limits.shards
         outcomes: dict[int, Outcome] = {}
+        over: str | None = None
         for step in range(shards):
             shard = (first + step) % shards
-            outcomes[shard] = outcome = await self._make(app.id, change, limits, shard, shards)
+            outcomes[shard] = outcome = await self._make(replace(reservation, shard=shard), change, limits)
             if outcome.done:
                 return shard, outcome
-        lender = Lender(self._store, app.id, limits, shards)
+            over = outcome.over or over
+        lender = Lender(self._store, app.id, limits, shards, now=reservation.windows.at)
         for _ in range(_LENDINGS if shards > 1 else 0):
             if lender.short(change.amounts, outcomes):
-                break
+                seen, outcomes = outcomes, await self._look(app.id, shards)
+                if _agree(seen, outcomes, limits):
+                    break
+                continue
             shard = await lender.gather(change.amounts, outcomes)
-            outcomes[shard] = outcome = await self._make(app.id, change, limits, shard, shards)
+            outcome = await self._make(replace(reservation, shard=shard), change, limits)
             if outcome.done:
                 return shard, outcome
-            for other in outcomes:
-                outcomes[other] = await self._look(app.id, other)
-        over = lender.short(change.amounts, outcomes) or outcomes[first].over
-        raise self._refusal(app, change, limits, windows, outcomes, over)
+            over, outcomes = outcome.over or over, await self._look(app.id, shards)
+        over = lender.short(change.amounts, outcomes) or over
+        raise self._refusal(app, change, limits, reservation.windows, outcomes, over)
 
-    async def _make(self, app_id: str, change: Change, limits: Mapping[str, int], shard: int, shards: int) -> Outcome:
-        key = ledger_item.key(app_id, shard)
-        outcome = await self._store.add_within(key, replace(change, ceilings=ceilings(limits, shard, shards)))
+    async def _make(self, reservation: Reservation, change: Change, limits: Mapping[str, int]) -> Outcome:
+        """
+        Raises:
+            Unsure: it is not known whether the change was made.
+        """
+        shard = reservation.shard
+        key = ledger_item.key(reservation.app.id, shard)
+        within = replace(change, ceilings=ceilings(limits, shard, reservation.app.limits.shards))
+        try:
+            outcome = await self._store.add_within(key, within)
+        except StoreError as failure:
+            raise Unsure(failure, reservation) from failure
         self._note(key, outcome.counters)
         return outcome
 
-    async def _look(self, app_id: str, shard: int) -> Outcome:
-        """How a shard stands now."""
-        value = await self._store.get(ledger_item.key(app_id, shard))
-        return Outcome(False, value["counters"] if value else {})
+    async def _look(self, app_id: str, shards: int) -> dict[int, Outcome]:
+        """How the shards stand now."""
+        values = await asyncio.gather(*(self._store.get(ledger_item.key(app_id, shard)) for shard in range(shards)))
+        return {shard: Outcome(False, value["counters"] if value else {}) for shard, value in enumerate(values)}
 
     @staticmethod
     def _refusal(
@@ -213,10 +238,22 @@ class Ledger:
         over: str | None,
     ) -> errors.TrefoilError:
         assert over is not None
-        used = sum(outcome.counters.get(over, 0) for outcome in outcomes.values())
-        return refusals.of(
-            app, windows, over, limit=limits[over], used=max(0, used), wanted=change.amounts.get(over, 0)
-        )
+        used = {
+            name: max(0, sum(outcome.counters.get(name, 0) for outcome in outcomes.values()))
+            for name in (windows.requests, windows.tokens, over)
+        }
+        return refusals.of(app, windows, over, limit=limits[over], used=used, wanted=change.amounts[over])
+
+
+def _agree(before: Mapping[int, Outcome], after: Mapping[int, Outcome], limits: Mapping[str, int]) -> bool:
+    """Whether nothing changed between two looks at all shards: so it all was there at one moment.
+
+    Each look takes its time. What is given back at one shard when that was seen, and reserved at another before that is
+    seen, looks as if there had been no room at any moment.
+    """
+    return all(
+        before[shard].counters.get(name, 0) == after[shard].counters.get(name, 0) for shard in after for name in limits
+    )
 
 
 def _limits(limits: Limits, windows: Windows) -> Mapping[str, int]:

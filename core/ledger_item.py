@@ -17,6 +17,8 @@ RESERVATION = "r/"
 ARCHIVING = "archive/"
 LENT = "lent/"
 """How the marks begin: of a reservation, of usage on its way to the archive, of money on its way to another shard."""
+GIVEN = "given/"
+"""How the counters begin that tell which money has come from another shard."""
 
 _USAGE = "u/"
 _MEASURES = ("n", "i", "c", "o", "usd")

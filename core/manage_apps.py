@@ -64,9 +64,12 @@ class Apps:
             limits = changes.get("limits", old.limits)
             assert isinstance(limits, Limits)
             if limits.shards != old.limits.shards:
-                self._check_quiet(old)
+                await self._check_quiet(old)
                 await self._books.reshard(old.id, old.limits.shards, limits.shards)
                 changes = {**changes, "most_shards": max(old.most_shards, old.limits.shards)}
+            elif limits.shards > 1 and _budgets(limits) != _budgets(old.limits):
+                # Each shard has its share of a budget: what is spent has to lie in all of them alike.
+                await self._books.reshard(old.id, limits.shards, limits.shards)
             return _app_answer(await turn.write(changes), HTTPStatus.OK, {}, **self._effective())
 
     async def delete(self, call: Call) -> Response:
@@ -152,7 +155,7 @@ class Apps:
     def _as_long_as(self, old: AppKey) -> int | None:
         return None if old.expires_at is None else int(self._clock()) + old.expires_at - old.created_at
 
-    def _check_quiet(self, app: App) -> None:
+    async def _check_quiet(self, app: App) -> None:
         """
         Raises:
             StateConflict: a process may still reserve in the app's shards as they are.
@@ -165,7 +168,17 @@ class Apps:
                 "it, and enable the app again.",
                 param="limits.shards",
             )
+        if await self._books.standing(app.id):
+            raise errors.StateConflict(
+                "The number of shards can be changed only while nothing is reserved in them: wait for the requests "
+                "that are at work, and release the reservations of those that have died.",
+                param="limits.shards",
+            )
 
 
 def _app_answer(app: App, status: HTTPStatus, headers: dict[str, str], **more: object) -> Response:
     return answer(status, show_app(app) | more, {"etag": f'"{app.version}"', **headers})
+
+
+def _budgets(limits: Limits) -> tuple[int | None, ...]:
+    return limits.day_nano_usd, limits.month_nano_usd, limits.total_nano_usd

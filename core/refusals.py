@@ -14,13 +14,21 @@ from core.windows import TOTAL, Windows
 _NANO = 1_000_000_000
 
 
-def of(app: App, windows: Windows, over: str, *, limit: int, used: int, wanted: int) -> errors.TrefoilError:
+def of(
+    app: App, windows: Windows, over: str, *, limit: int, used: Mapping[str, int], wanted: int
+) -> errors.TrefoilError:
     """The error for a request that would take the counter `over` beyond its limit.
 
     Args:
-        used: what the counter stands at, reservations included.
+        used: what that counter and those of the minute stand at, reservations included.
         wanted: what the request would add to it.
     """
+    error = _error(app, windows, over, limit=limit, used=used[over], wanted=wanted)
+    error.headers.update(headers(app, windows, {name: -(-count // app.limits.shards) for name, count in used.items()}))
+    return error
+
+
+def _error(app: App, windows: Windows, over: str, *, limit: int, used: int, wanted: int) -> errors.TrefoilError:
     if over in (windows.requests, windows.tokens):
         return _rate_limited(app, windows, over, limit=limit, used=used, wanted=wanted)
     period, wait = {
@@ -65,13 +73,11 @@ def _rate_limited(app: App, windows: Windows, over: str, *, limit: int, used: in
             "smaller maximum of output tokens makes it smaller.",
             retry_after_seconds=None,
         )
-    error = kind(
+    return kind(
         f"Rate limit reached for '{app.id}' on {what}: limit {limit:,}, used {used:,}, requested {wanted:,}. Please "
         f"try again in {wait}s.",
         retry_after_seconds=wait,
     )
-    error.headers.update(headers(app, windows, {over: -(-used // app.limits.shards)}))
-    return error
 
 
 def _usd(nano_usd: int) -> str:

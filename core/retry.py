@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import mktime_tz, parsedate_tz
 from enum import Enum, auto
+from http import HTTPStatus
 from math import isnan
 
 from core.settings import RetrySettings
 
 _QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 """Codes of a 429 that stand for an unpaid bill, which no wait of ours outlasts."""
+
+
+_AT_ONCE_SECONDS = 1.0
 
 
 class Cause(Enum):
@@ -40,6 +44,8 @@ class Failure:
     """Upstream's headers, with lower-case names."""
     code: str | None = None
     """The code in the body of a 429."""
+    seconds: float = 0
+    """How long the attempt took."""
 
     @property
     def surely_not_taken(self) -> bool:
@@ -53,8 +59,12 @@ class Failure:
 
     @property
     def may_cost(self) -> bool:
-        """Whether upstream may have worked all the same, and want to be paid. An error status is free of charge."""
-        return self.cause in (Cause.SILENT, Cause.BROKEN)
+        """Whether upstream may have worked all the same, and want to be paid. An error status is free of charge, and
+        so is a connection that ends at once: it was an old one, or nobody was there to work.
+        """
+        if self.cause is Cause.DROPPED:
+            return self.seconds >= _AT_ONCE_SECONDS
+        return self.cause is Cause.SILENT or (self.cause is Cause.BROKEN and self.status < HTTPStatus.MULTIPLE_CHOICES)
 
     @property
     def waiting_may_mend(self) -> bool:

@@ -8,6 +8,7 @@ limits, for which nothing is reserved, could be counted twice where the store lo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -23,6 +24,10 @@ _QUICK_TRIES = 3
 """While the client still waits for the end of its answer."""
 _FIRST_WAIT_SECONDS = 0.1
 _LONGEST_WAIT_SECONDS = 30.0
+_CLOSING_SECONDS = 2.0
+_REVOCATIONS = 6
+"""A reservation whose answer did not come may still be on its way: it is given back in half a minute, or was lost."""
+_FIRST_REVOCATION_WAIT_SECONDS = 1.0
 
 
 class Settlements:
@@ -49,7 +54,7 @@ class Settlements:
         async def work() -> None:
             counters = await self._ledger.settle(reservation, usage, nano_usd)
             if counters is not None:
-                await self._tidy(reservation, counters)
+                self.tidy(reservation, counters)
 
         await self._insist(reservation, work, self._ledger.settlement(reservation, usage, nano_usd))
 
@@ -58,6 +63,13 @@ class Settlements:
         if reservation.id is not None:
             cancellation = self._ledger.cancellation(reservation)
             await self._insist(reservation, lambda: self._ledger.cancel(reservation), cancellation)
+
+    def revoke(self, reservation: Reservation) -> None:
+        """Give back, while nobody waits for it, a reservation of which it is not known whether it was made."""
+        if reservation.id is not None:
+            fields = {"app": reservation.app.id, "shard": reservation.shard, "id": reservation.id}
+            logs.write(logging.WARNING, "reservation_unsure", **fields)
+            self._start(self._revoke(reservation))
 
     async def unless_left(self, reserving: Coroutine[Any, Any, Reservation]) -> Reservation:
         """What `reserving` reserves. If the caller is cancelled meanwhile, it is given back as soon as it is there."""
@@ -76,18 +88,30 @@ class Settlements:
         await self.cancel(reservation)
         return True
 
+    async def _revoke(self, reservation: Reservation) -> bool:
+        wait = _FIRST_REVOCATION_WAIT_SECONDS
+        for _ in range(_REVOCATIONS):
+            with contextlib.suppress(StoreError):
+                if await self._ledger.cancel(reservation):
+                    return True
+            await self._sleep(wait)
+            wait *= 2
+        return False
+
     async def idle(self) -> None:
         """Wait until all that was begun is done."""
         while self._working:
             await asyncio.gather(*self._working, return_exceptions=True)
 
     async def close(self) -> None:
-        """Let go of what could not be made: it is in the log."""
+        """Make what can be made soon, and let go of the rest: what was postponed is in the log."""
+        if self._working:
+            await asyncio.wait(self._working, timeout=_CLOSING_SECONDS)
         for task in self._working:
             task.cancel()
         await asyncio.gather(*self._working, return_exceptions=True)
 
-    async def _insist(self, reservation: Reservation, work: Callable[[], Awaitable[None]], change: Change) -> None:
+    async def _insist(self, reservation: Reservation, work: Callable[[], Awaitable[object]], change: Change) -> None:
         quick = self._start(self._try(work, _QUICK_TRIES))
         quick.add_done_callback(lambda done: self._postpone(done, reservation, work, change))
         await asyncio.shield(quick)
@@ -98,7 +122,7 @@ class Settlements:
         task.add_done_callback(self._working.discard)
         return task
 
-    async def _try(self, work: Callable[[], Awaitable[None]], tries: int | None) -> bool:
+    async def _try(self, work: Callable[[], Awaitable[object]], tries: int | None) -> bool:
         """Whether it was done; without a number of tries, it is tried until it is."""
         number, wait = 0, _FIRST_WAIT_SECONDS
         while True:
@@ -116,10 +140,10 @@ class Settlements:
         self,
         quick: asyncio.Task[bool],
         reservation: Reservation,
-        work: Callable[[], Awaitable[None]],
+        work: Callable[[], Awaitable[object]],
         change: Change,
     ) -> None:
-        if quick.cancelled() or quick.exception() is not None or quick.result():
+        if not quick.cancelled() and (quick.exception() is not None or quick.result()):
             return
         fields = {"app": reservation.app.id, "shard": reservation.shard, "id": reservation.id}
         logs.write(logging.ERROR, "settlement_postponed", **fields, amounts=dict(change.amounts), unmark=change.unmark)
@@ -129,18 +153,20 @@ class Settlements:
             logs.write(logging.INFO, "settlement_made", **fields)
             return True
 
-        self._start(go_on())
+        if not quick.cancelled():  # which it is when the process ends
+            self._start(go_on())
 
-    async def _tidy(self, reservation: Reservation, counters: Mapping[str, int]) -> None:
-        """Take away what is over, unless this is being done."""
+    def tidy(self, reservation: Reservation, counters: Mapping[str, int]) -> None:
+        """Take away what is over, while nobody waits for it, unless this is being done."""
         place = (reservation.app.id, reservation.shard)
-        if place in self._tidying:
-            return
-        self._tidying.add(place)
+        if place not in self._tidying:
+            self._tidying.add(place)
+            self._start(self._tidy(reservation, counters)).add_done_callback(lambda _: self._tidying.discard(place))
+
+    async def _tidy(self, reservation: Reservation, counters: Mapping[str, int]) -> bool:
         try:
             await self._ledger.tidy(reservation, counters)
-            await self._archive.move(*place, counters)
-        except StoreError as error:  # the next settlement does it, and what is half archived is not lost
+            await self._archive.move(reservation.app.id, reservation.shard, counters)
+        except StoreError as error:  # the next one does it, and what is half archived is not lost
             logs.write(logging.WARNING, "ledger_not_tidied", app=reservation.app.id, error=str(error))
-        finally:
-            self._tidying.discard(place)
+        return True

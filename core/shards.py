@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from core import ledger_item
-from core.ports import Change, Outcome, Store
+from core.ports import Change, Outcome, Store, Value
 
 MOST_SHARDS = 64
+_LONGEST_LOAN_SECONDS = 60
+"""What has been on its way for longer, nobody is bringing any more."""
+
+
+class Loan(NamedTuple):
+    counter: str
+    amount: int
+    borrower: int
+    """The shard that it is for."""
+    at: int
+    """When it was made, in seconds since the epoch, UTC."""
 
 
 def share(limit: int, shard: int, shards: int) -> int:
@@ -21,19 +33,57 @@ def ceilings(limits: Mapping[str, int], shard: int, shards: int) -> dict[str, in
     return {name: share(limit, shard, shards) for name, limit in limits.items()}
 
 
+class Loans:
+    """What is on its way from one shard to another of an app's ledger: taken here, and given there once."""
+
+    def __init__(self, store: Store, app_id: str) -> None:
+        self._store = store
+        self._app_id = app_id
+
+    async def make(self, loan: Loan, lender: int, ceiling: int) -> bool:
+        """Whether the lender still had as much below its ceiling.
+
+        Raises:
+            StoreError: it may be half done; `finish` does the rest.
+        """
+        mark = ledger_item.LENT + secrets.token_hex(8)
+        take = Change({loan.counter: loan.amount}, {loan.counter: ceiling}, mark=(mark, loan._asdict()))
+        if not (await self._store.add_within(ledger_item.key(self._app_id, lender), take)).done:
+            return False
+        await self._give(mark, loan, lender)
+        return True
+
+    async def finish(self, lender: int, marks: Mapping[str, Value], *, now: int) -> bool:
+        """Give what others had taken out of a shard when they died, or when the store failed them. Whether there was
+        any.
+        """
+        left = {mark: said for mark, said in marks.items() if mark.startswith(ledger_item.LENT)}
+        old = {mark: said for mark, said in left.items() if now - said["at"] > _LONGEST_LOAN_SECONDS}
+        for mark, said in old.items():
+            await self._give(mark, Loan(**said), lender)
+        return bool(old)
+
+    async def _give(self, mark: str, loan: Loan, lender: int) -> None:
+        borrower, given = ledger_item.key(self._app_id, loan.borrower), ledger_item.GIVEN + mark
+        # Past its ceiling, if it was given before.
+        await self._store.add_within(borrower, Change({loan.counter: -loan.amount, given: 1}, ceilings={given: 1}))
+        await self._store.add_within(ledger_item.key(self._app_id, lender), Change({}, unmark=mark))
+        await self._store.add_within(borrower, Change({}, drop={given}))
+
+
 class Lender:
     """Lets one shard use what others have left: a request is refused only if all together cannot bear it."""
 
-    def __init__(self, store: Store, app_id: str, limits: Mapping[str, int], shards: int) -> None:
-        self._store = store
-        self._app_id = app_id
+    def __init__(self, store: Store, app_id: str, limits: Mapping[str, int], shards: int, *, now: int) -> None:
+        self._loans = Loans(store, app_id)
+        self._now = now
         self._limits = limits
         self._shards = shards
 
     def short(self, amounts: Mapping[str, int], outcomes: Mapping[int, Outcome]) -> str | None:
         """The counter of which all shards together have not enough left for `amounts`; None if there is none."""
         for name in self._limits:
-            left = sum(self._left(name, shard, outcome) for shard, outcome in outcomes.items())
+            left = sum(self._share(name, shard) - outcome.counters.get(name, 0) for shard, outcome in outcomes.items())
             if left < amounts.get(name, 0):
                 return name
         return None
@@ -41,35 +91,25 @@ class Lender:
     async def gather(self, amounts: Mapping[str, int], outcomes: Mapping[int, Outcome]) -> int:
         """Bring what `amounts` need to one shard, and say to which. What is there is as `outcomes` told.
 
-        What others take meanwhile may be missing in the end. What is on its way when a process dies stays away: it is
-        marked where it was taken, and can then not be used, but never twice.
+        What others take meanwhile may be missing in the end.
         """
         borrower = max(outcomes, key=lambda shard: self._fit(amounts, shard, outcomes[shard]))
         for name in self._limits:
             wanted = amounts.get(name, 0) - self._left(name, borrower, outcomes[borrower])
             for shard in sorted(outcomes, key=lambda shard: -self._left(name, shard, outcomes[shard])):
                 amount = min(wanted, self._left(name, shard, outcomes[shard]))
-                if shard != borrower and amount > 0 and await self._move(name, amount, shard, borrower):
+                if shard == borrower or amount <= 0:
+                    continue
+                loan = Loan(name, amount, borrower, self._now)
+                if await self._loans.make(loan, shard, self._share(name, shard)):
                     wanted -= amount
         return borrower
 
-    async def _move(self, name: str, amount: int, lender: int, borrower: int) -> bool:
-        """Whether the lender still had as much."""
-        mark = ledger_item.LENT + secrets.token_hex(8)
-        take = Change(
-            {name: amount},
-            {name: share(self._limits[name], lender, self._shards)},
-            mark=(mark, {"counter": name, "amount": amount, "to": borrower}),
-        )
-        source = ledger_item.key(self._app_id, lender)
-        if not (await self._store.add_within(source, take)).done:
-            return False
-        await self._store.add_within(ledger_item.key(self._app_id, borrower), Change({name: -amount}))
-        await self._store.add_within(source, Change({}, unmark=mark))
-        return True
-
     def _left(self, name: str, shard: int, outcome: Outcome) -> int:
-        return max(0, share(self._limits[name], shard, self._shards) - outcome.counters.get(name, 0))
+        return max(0, self._share(name, shard) - outcome.counters.get(name, 0))
+
+    def _share(self, name: str, shard: int) -> int:
+        return share(self._limits[name], shard, self._shards)
 
     def _fit(self, amounts: Mapping[str, int], shard: int, outcome: Outcome) -> int:
         """How little would have to be moved to a shard; the higher, the less."""

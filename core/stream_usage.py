@@ -38,6 +38,8 @@ class StreamUsage:
         self._beginnings = _CHUNKS if endpoint.name.endswith("completions.create") else _OTHER_EVENTS
         self.reported: Usage | None = None
         """What upstream has said that was used: of several reports of a stream's the last, of its images' the sum."""
+        self.text_bytes_since_report = 0
+        """What the model has written after it: there are upstreams that report with every chunk."""
         self.events = 0
         self.text_bytes = 0
         """Of what the model has written, in UTF-8."""
@@ -55,15 +57,19 @@ class StreamUsage:
     def note(self, passed: bytes) -> None:
         """Whole events that pass."""
         self.events += passed.count(b"\ndata:") + passed.count(b"\rdata:") + passed.startswith(b"data:")
-        if _REPORT.search(passed):
-            self._read(passed)
+        before = self.text_bytes
         for beginning in self._beginnings.finditer(passed):
             if beginning.lastindex == _IS_TEXT:
                 self.text_bytes += _string_bytes(passed, beginning.end())
             else:
                 self.media_bytes += _string_bytes(passed, beginning.end())
+        self.text_bytes_since_report += self.text_bytes - before
+        if _REPORT.search(passed) and self._read(passed):
+            self.text_bytes_since_report = 0
 
-    def _read(self, passed: bytes) -> None:
+    def _read(self, passed: bytes) -> bool:
+        """Whether there is a report in it."""
+        before = self.reported
         for event, _ in events.pieces(passed):
             if not _REPORT.search(event):
                 continue
@@ -72,6 +78,7 @@ class StreamUsage:
                 self.reported = _sum(self.reported, usage)
             else:
                 self.reported = usage or self.reported
+        return self.reported is not before
 
 
 def _string_bytes(text: bytes, start: int) -> int:

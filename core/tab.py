@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
+from urllib.parse import unquote
 
 from core import background, errors, hidden_usage, made, refusals, reported
 from core.background import Background
@@ -17,7 +18,6 @@ from core.http import Request, Response, Stream
 from core.ledger import Reservation
 from core.price import Price
 from core.route import Target
-from core.settlements import Settlements
 from core.stream_usage import StreamUsage
 from core.upstream import Answer
 from core.usage import Usage
@@ -35,9 +35,20 @@ class Most(NamedTuple):
 
     usage: Usage = Usage()
     nano_usd: int = 0
+    answers: int = 1
+    """So many may be written side by side."""
 
     def or_more(self, usage: Usage, nano_usd: int) -> Most:
-        return Most(max(self.usage, usage, key=lambda one: one.tokens), max(self.nano_usd, nano_usd))
+        longer = max(self.usage, usage, key=lambda one: one.tokens)
+        return self._replace(usage=longer, nano_usd=max(self.nano_usd, nano_usd))
+
+
+class Settling(Protocol):
+    """Where tabs are settled: in the ledger, or in the bill of a task that several calls are made for."""
+
+    async def settle(self, reservation: Reservation, usage: Usage, nano_usd: int) -> None: ...
+
+    async def cancel(self, reservation: Reservation) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +56,7 @@ class Till:
     """What all of a process's tabs need."""
 
     price: Callable[[Target], Price | None]
-    settlements: Settlements
+    settlements: Settling
     background: Background
     output_tokens_per_second: int
     """What no model exceeds: so is paid for the time in which it may have thought, and nothing was seen of it."""
@@ -97,6 +108,9 @@ class Tab:
         body = response.body
         if response.status >= HTTPStatus.BAD_REQUEST:
             await self._cancel()
+        elif self._endpoint.name == "responses.delete":
+            await self._count()
+            await self._till.background.settle(self.reservation.app, self._response_id, None)
         elif self._most is None and self._endpoint.name not in _SHOW_BACKGROUND:
             await self._count()
         elif not isinstance(body, bytes):
@@ -106,11 +120,11 @@ class Tab:
         else:
             usage = reported.in_answer(self._endpoint, body)
             if usage is None:
-                await self._pay(answer.target, self._at_most(len(body)), exact=False)
+                await self._pay(answer.target, self._at_most(len(body) + self._thought_tokens()), exact=False)
             else:
                 await self._pay(answer.target, self._with_searches(usage), exact=True)
-            if (response_id := background.ended(self._endpoint, body)) is not None and usage is not None:
-                await self._settle_background(response_id, usage)
+            if (ended := background.ended(self._endpoint, body)) is not None:
+                await self._till.background.settle(self.reservation.app, ended.id, usage, ended.end)
         return response
 
     async def fail(self, error: BaseException) -> None:
@@ -119,7 +133,9 @@ class Tab:
             error.headers.update(self.headers)
         left = isinstance(error, asyncio.CancelledError)
         if left or (isinstance(error, errors.UpstreamError) and error.may_cost):
-            await self._pay(None, self._at_most(self._thought_tokens()), exact=False)
+            # What is in the background goes on without its client, to an end that nobody will see.
+            used = self._whole() if self.is_in_background else self._at_most(self._thought_tokens())
+            await self._pay(None, used, exact=False)
         else:
             await self._cancel()
 
@@ -131,16 +147,18 @@ class Tab:
             first_text: when its first text came; None where none did.
             begun: the id of a response in the background that it shows.
         """
-        if seen.reported is None and begun is not None:
-            await self._put_by(target, begun)
-        elif seen.reported is None:
-            tokens = self._thought_tokens(first_text) + seen.output_tokens_at_most
-            used = self._at_most(tokens) if seen.media_bytes == 0 else (self._most or Most()).usage
-            await self._pay(target, used, exact=False)
-        else:
-            await self._pay(target, self._with_searches(seen.reported), exact=True)
+        if seen.reported is not None:
+            usage = seen.reported.with_output(seen.reported.output_tokens + seen.text_bytes_since_report)
+            await self._pay(target, self._with_searches(usage), exact=True)
             if self._endpoint.name == "responses.retrieve":
-                await self._settle_background(self.request.path.rpartition("/")[2], seen.reported)
+                await self._till.background.settle(self.reservation.app, self._response_id, usage)
+        elif begun is not None:
+            await self._put_by(target, begun)
+        elif self.is_in_background or seen.media_bytes:
+            await self._pay(target, self._whole(), exact=False)
+        else:
+            tokens = self._thought_tokens(first_text) + seen.output_tokens_at_most
+            await self._pay(target, self._at_most(tokens), exact=False)
 
     @property
     def hides_usage(self) -> bool:
@@ -160,12 +178,20 @@ class Tab:
     def now(self) -> float:
         return self._till.monotonic()
 
+    @property
+    def _response_id(self) -> str:
+        """The one in the path."""
+        return unquote(self.request.path.rpartition("/")[2])
+
+    def _whole(self) -> Usage:
+        return (self._most or Most()).usage
+
     def _at_most(self, output_tokens: int) -> Usage:
         """The most that was used when so much output came."""
-        most = (self._most or Most()).usage
+        most = self._whole()
         if self._endpoint.name not in _WRITES_TEXT:
             return most
-        return replace(most, output_tokens=min(most.output_tokens, output_tokens))
+        return most.with_output(min(most.output_tokens, output_tokens))
 
     def _with_searches(self, usage: Usage) -> Usage:
         """With the searches of a model that searches for each of its answers, which upstream does not report."""
@@ -175,7 +201,8 @@ class Tab:
 
     def _thought_tokens(self, until: float | None = None) -> int:
         seconds = (self.now() if until is None else until) - self._opened
-        return int(seconds * self._till.output_tokens_per_second) + 1
+        answers = 1 if self._most is None else self._most.answers
+        return (int(seconds * self._till.output_tokens_per_second) + 1) * answers
 
     async def _pay(self, target: Target | None, usage: Usage, *, exact: bool) -> None:
         """
@@ -189,13 +216,9 @@ class Tab:
         if self._most is None:
             await self._count()
             return
-        nano_usd = self._cost(target, usage) if exact and target is not None else 0
-        if nano_usd == 0:
-            # What is reported may be other units than the model is paid by: images that are paid by their tokens, say.
-            bound = self._most.usage if exact else usage
-            dearest = max(self._dearest(one, bound) for one in (self._targets if target is None else [target]))
-            if dearest > 0:
-                usage, nano_usd = bound, dearest
+        if exact and _is_in_other_units(usage) and self._cost(target, usage) == 0:
+            exact, usage = False, self._most.usage
+        nano_usd = self._cost(target, usage) if exact else min(self._most.nano_usd, self._dearest(target, usage))
         await self._till.settlements.settle(self.reservation, usage, nano_usd)
 
     async def _count(self) -> None:
@@ -212,26 +235,20 @@ class Tab:
     async def _put_by(self, target: Target, response_id: str) -> None:
         """Leave the reservation standing until the response that is being made is seen at its end."""
         self._closed = True
-        await self._till.background.keep(self.reservation, target, response_id)
+        await self._till.background.keep(self.reservation, target, response_id, self._whole())
 
-    async def _settle_background(self, response_id: str, usage: Usage) -> None:
-        found = await self._till.background.find(self.reservation.app, response_id)
-        if found is None:
-            return
-        reservation, target = found
-        # What is reserved is settled once, however often that is tried. What is not is settled by whoever forgets it.
-        if reservation.id is not None or await self._till.background.forget(reservation.app, response_id):
-            await self._till.settlements.settle(reservation, usage, self._cost(target, usage))
-        if reservation.id is not None:
-            await self._till.background.forget(reservation.app, response_id)
-
-    def _cost(self, target: Target, usage: Usage) -> int:
-        price = self._till.price(target)
+    def _cost(self, target: Target | None, usage: Usage) -> int:
+        price = None if target is None else self._till.price(target)
         return 0 if price is None else price.cost_nano_usd(usage)
 
-    def _dearest(self, target: Target, usage: Usage) -> int:
-        price = self._till.price(target)
-        return 0 if price is None else price.most_nano_usd(usage)
+    def _dearest(self, target: Target | None, usage: Usage) -> int:
+        prices = [self._till.price(one) for one in (self._targets if target is None else [target])]
+        return max(0 if price is None else price.most_nano_usd(usage) for price in prices)
+
+
+def _is_in_other_units(usage: Usage) -> bool:
+    """Whether upstream told something else than tokens, which may not be what the model is paid by: images, say."""
+    return usage.tokens == 0 and bool(usage.images or usage.audio_milliseconds or usage.characters)
 
 
 class _MeteredStream:

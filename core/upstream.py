@@ -7,7 +7,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from core import attempt, errors, logs, retry, route
@@ -48,6 +48,8 @@ class _Tries:
 
     count: int = 0
     retries: int = 0
+    may_cost: bool = False
+    """Whether the attempt that is being made, or else the last one, may have to be paid for."""
     target: Target = field(default_factory=lambda: Target(""))
     """The last one asked."""
 
@@ -97,7 +99,7 @@ class Upstream:
                 answer = await self._ask_targets(call, self.targets(model, upstream), model, tries, pays_once=pays_once)
         except TimeoutError:
             answer = errors.UpstreamTimeout("The model's service did not answer in time.")
-            answer.may_cost = True
+            answer.may_cost = tries.may_cost
         if isinstance(answer, Response):
             return Answer(Response(answer.status, {**answer.headers, **tries.headers()}, answer.body), tries.target)
         answer.headers.update(tries.headers())
@@ -136,7 +138,7 @@ class Upstream:
             has_others = len(ordered) > 1
             if has_others:
                 self._rests.began(target)
-            result = await self._ask(target, call, model, tries)
+            result = await self._ask(target, call, model, tries, pays_once=pays_once)
             if isinstance(result, Failed) and _left_seconds(call.request) == 0:
                 raise TimeoutError  # which says nothing against the target
             if has_others:
@@ -151,7 +153,9 @@ class Upstream:
                 return result.answer
         raise AssertionError("a route has a target")
 
-    async def _ask(self, target: Target, call: Call, model: str | None, tries: _Tries) -> Response | Failed:
+    async def _ask(
+        self, target: Target, call: Call, model: str | None, tries: _Tries, *, pays_once: bool
+    ) -> Response | Failed:
         """One target, again and again as long as that may help."""
         body = call.request.body
         if target.model is not None and target.model != model:
@@ -159,16 +163,21 @@ class Upstream:
         tries.target = target
         while True:
             tries.count += 1
+            tries.may_cost = True
+            started = self._around.monotonic()
             result = await attempt.ask(self._clients[target.upstream], call, body=body, model=target.model)
             if isinstance(result, Response):
                 return result
+            failure = replace(result.failure, seconds=self._around.monotonic() - started)
+            result = replace(result, failure=failure)
+            tries.may_cost = failure.may_cost
             self._log(target, call, tries, result)
             wait = retry.wait_seconds(
                 result.failure,
                 self._settings.retry,
                 retries=tries.retries,
                 left_seconds=_left_seconds(call.request),
-                repeatable=call.endpoint.repeatable,
+                repeatable=call.endpoint.repeatable and not (pays_once and result.failure.may_cost),
                 unix_time=self._around.unix_time(),
                 random=self._around.random(),
             )

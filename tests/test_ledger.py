@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -249,6 +249,28 @@ async def test_shards_bear_together_what_one_could_not(store: Store, clock: Manu
         await _reserve(ledger, app, nano_usd=1)
 
 
+@pytest.mark.parametrize("steps", range(2, 6), ids=["taking", "giving", "taken", "given"])
+async def test_what_is_on_its_way_between_shards_when_a_process_dies_is_not_lost(
+    store: Store, clock: ManualClock, books: Books, steps: int
+) -> None:
+    app = _app(total_nano_usd=100, shards=2)
+    with pytest.raises(StoreError):
+        await _reserve(Ledger(_Dying(store, steps), clock=clock, choose=lambda _: 0), app, nano_usd=90)
+    clock.now += 61
+    assert await books.spending(app) == (0, 0, 0, 0)
+    ledger = Ledger(store, clock=clock, choose=lambda _: 0)
+    await ledger.settle(await _reserve(ledger, app, nano_usd=100), Usage(), 100)
+    assert await books.spending(app) == (100, 100, 100, 0)
+    values = [await store.get(ledger_item.key("shop", shard)) for shard in range(2)]
+    assert [value["marks"] for value in values if value] == [{}, {}]
+
+
+async def test_a_free_call_is_not_refused_for_a_budget(ledger: Ledger) -> None:
+    await ledger.settle(await _reserve(ledger, _app(total_nano_usd=1000), nano_usd=900), Usage(), 900)
+    lowered = _app(total_nano_usd=500, requests_per_minute=10)
+    await ledger.reserve(lowered, "models.list", "", tokens=0, nano_usd=0, is_free=True)
+
+
 @pytest.mark.parametrize(("old", "new"), [(1, 4), (4, 1), (3, 5)])
 async def test_another_number_of_shards_grants_nothing_more(
     store: Store, clock: ManualClock, books: Books, old: int, new: int
@@ -295,6 +317,48 @@ async def test_in_a_race_nothing_is_overspent_and_nothing_refused_that_fits(
     left = 10_000 - spending.total_nano_usd
     assert refused
     await ledger.settle(await _reserve(ledger, app, nano_usd=left), Usage(), left)
+
+
+async def test_what_moves_while_shards_are_looked_at_is_not_taken_for_used(store: Store, clock: ManualClock) -> None:
+    """Half the budget is reserved all the time, but at another shard when that is looked at."""
+    app = _app(total_nano_usd=200, shards=2)
+    at_first = Ledger(store, clock=clock, choose=lambda _: 0)
+    at_second = Ledger(store, clock=clock, choose=lambda _: 1)
+    held = await _reserve(at_first, app, nano_usd=100)
+
+    async def move() -> None:
+        await at_first.cancel(held)
+        await _reserve(at_second, app, nano_usd=100)
+
+    ledger = Ledger(_Moving(store, ledger_item.key("shop", 1), move), clock=clock, choose=lambda _: 0)
+    assert (await _reserve(ledger, app, nano_usd=60)).shard == 0
+
+
+class _Moving:
+    """A store in which others do something just before an item is changed for the first time."""
+
+    def __init__(self, store: Store, key: Key, move: Callable[[], Awaitable[None]]) -> None:
+        self._store = store
+        self._key = key
+        self._move: Callable[[], Awaitable[None]] | None = move
+
+    async def add_within(self, key: Key, change: Change, *, expires_at: int | None = None) -> Outcome:
+        if key == self._key and (move := self._move) is not None:
+            self._move = None
+            await move()
+        return await self._store.add_within(key, change, expires_at=expires_at)
+
+    async def get(self, key: Key) -> Value | None:
+        return await self._store.get(key)
+
+    async def put(self, key: Key, value: Value, *, if_absent: bool = False, expires_at: int | None = None) -> bool:
+        return await self._store.put(key, value, if_absent=if_absent, expires_at=expires_at)
+
+    def list(self, partition: str) -> AsyncIterator[tuple[str, Value]]:
+        return self._store.list(partition)
+
+    async def delete(self, key: Key) -> bool:
+        return await self._store.delete(key)
 
 
 class _Dying:

@@ -103,10 +103,10 @@ class Setup:
 
 
 @asynccontextmanager
-async def _setup(tmp_path: Path, script: Script, **limits: Any) -> AsyncIterator[Setup]:
+async def _setup(tmp_path: Path, script: Script, toml: str = _TOML, **limits: Any) -> AsyncIterator[Setup]:
     async with ScriptedUpstream.playing(script) as upstream:
         file = tmp_path / "trefoil.toml"
-        file.write_text(_TOML.format(url=upstream.url))
+        file.write_text(toml.format(url=upstream.url))
         environ = {"OPENAI_API_KEY": "sk-1", "TREFOIL_UPSTREAM_URL": upstream.url, "TREFOIL_CONFIG": str(file)}
         store = SqliteStore(tmp_path / "store.sqlite3")
         key = await Admin(store).new_key("shop")
@@ -367,3 +367,97 @@ async def test_an_app_uses_the_models_and_endpoints_that_are_its_own(tmp_path: P
         assert (response.status, _error(response)["param"]) == (400, "model")
         models = json.loads(await _whole(await setup.call("/v1/models", method="GET")))["data"]
         assert [model["id"] for model in models] == ["m"]
+
+
+async def test_what_no_target_reported_costs_no_more_than_was_reserved(tmp_path: Path) -> None:
+    """One target is dear and short, the other cheap and long: the dear one's price is not paid for the long answer."""
+    toml = _TOML + '[prices."short"]\ninput_usd_per_million = 1\noutput_usd_per_million = 100\noutput_tokens = 10\n'
+    toml += 'context_tokens = 1000\n[models."mixed"]\ntargets = [\n{{ upstream = "openai", model = "m" }},\n'
+    toml += '{{ upstream = "old", model = "short" }}]\n'
+    async with _setup(tmp_path, _silent, toml=toml, total_nano_usd=3_000_000) as setup:
+        assert (await setup.call(model="mixed")).status == 504
+        spent = (await setup.spending()).total_nano_usd
+        assert 0 < spent <= 3_000_000
+        await setup.check_spent(spent)
+
+
+async def test_who_leaves_a_response_in_the_background_before_it_has_an_id_pays_all_that_it_may_cost(
+    tmp_path: Path,
+) -> None:
+    began = asyncio.Event()
+
+    async def work(exchange: Exchange) -> None:
+        began.set()
+        await exchange.client_left()
+
+    async with _setup(tmp_path, work) as setup:
+        call = asyncio.ensure_future(setup.call("/v1/responses", input="hi", background=True))
+        await began.wait()
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+        assert (await setup.spending()).total_nano_usd >= 1000 * 1000
+
+
+@pytest.mark.parametrize(
+    ("path", "end", "least", "most"),
+    [
+        (
+            "/v1/responses/resp%5F1",
+            {"status": "completed", "usage": {"input_tokens": 10, "output_tokens": 20}},
+            21_000,
+            21_000,
+        ),
+        ("/v1/responses/resp_1", {"status": "cancelled"}, 1000, 900_000),
+        ("/v1/responses/resp_1", {"status": "failed"}, 0, 0),
+        ("DELETE /v1/responses/resp_1", {"deleted": True}, 1_000_000, 1_100_000),
+    ],
+    ids=["completed", "cancelled", "failed", "deleted"],
+)
+async def test_no_end_of_a_response_in_the_background_leaves_its_reservation_standing(
+    tmp_path: Path, path: str, end: dict[str, Any], least: int, most: int
+) -> None:
+    queued = {"id": "resp_1", "background": True, "status": "queued", "usage": None, "output": []}
+    answers = [queued, {**queued, **end}]
+
+    async def script(exchange: Exchange) -> None:
+        await plain("200 OK", json.dumps(answers[len(setup.upstream.exchanges) - 1]).encode(), _JSON)(exchange)
+
+    async with _setup(tmp_path, script) as setup:
+        await setup.call("/v1/responses", input="hi", background=True)
+        method, _, path = path.rpartition(" ")
+        assert (await setup.call(path, method=method or "GET")).status == 200
+        spent = (await setup.spending()).total_nano_usd
+        assert least <= spent <= most
+        await setup.check_spent(spent)
+
+
+async def test_an_error_page_costs_nothing(tmp_path: Path) -> None:
+    async with _setup(tmp_path, plain("413 Too Large", b"<html>", "content-type: text/html")) as setup:
+        assert (await setup.call()).status == 413
+        await setup.check_spent(0)
+
+
+async def test_text_after_a_report_is_paid_too(tmp_path: Path) -> None:
+    usage = b'{"prompt_tokens":10,"completion_tokens":1}'
+    report = b'data: {"choices":[{"index":0,"delta":{"content":"x"}}],"usage":%s}\n\n' % usage
+
+    async def break_off(exchange: Exchange) -> None:
+        await _streaming(report, *[_TEXT] * 20, ends=False)(exchange)
+        exchange.writer.close()
+
+    async with _setup(tmp_path, break_off) as setup:
+        await _whole(await setup.call(stream=True))
+        await setup.check_spent(10 * 100 + (1 + 20 * len("hello")) * 1000)
+
+
+async def test_a_report_of_nothing_costs_nothing(tmp_path: Path) -> None:
+    answer = b'{"choices":[],"usage":{"prompt_tokens":0,"completion_tokens":0}}'
+    async with _setup(tmp_path, plain("200 OK", answer, _JSON)) as setup:
+        await setup.call()
+        await setup.check_spent(0)
+
+
+async def test_an_alias_that_is_asked_for_is_a_request_like_any_other(tmp_path: Path) -> None:
+    async with _setup(tmp_path, _silent, requests_per_minute=1) as setup:
+        statuses = [(await setup.call("/v1/models/both", method="GET")).status for _ in range(3)]
+        assert 429 in statuses

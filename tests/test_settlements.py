@@ -11,9 +11,13 @@ from pathlib import Path
 import pytest
 
 from core import ledger_item
+from core.admin import Admin
 from core.books import Books
-from core.ledger import Ledger
+from core.gateway import Gateway
+from core.http import Request
+from core.ledger import Ledger, Reservation, Unsure
 from core.ports import App, Change, Key, Limits, Outcome, Store, StoreError, Value
+from core.settings import Settings
 from core.settlements import Settlements
 from core.sqlite_store import SqliteStore
 from core.usage import Usage
@@ -21,7 +25,7 @@ from core.usage_archive import UsageArchive
 
 pytestmark = pytest.mark.anyio
 
-_APP = App(id="shop", created_at=0, limits=Limits(total_nano_usd=1000))
+_APP = App(id="shop", created_at=0, limits=Limits(total_nano_usd=1_000_000))
 
 
 class _Failing:
@@ -32,6 +36,8 @@ class _Failing:
         self.works = True
         self.slow: asyncio.Event | None = None
         self.asked = asyncio.Event()
+        self.loses_answer = False
+        """Of the next change, which is made."""
 
     async def add_within(self, key: Key, change: Change, *, expires_at: int | None = None) -> Outcome:
         self.asked.set()
@@ -39,7 +45,11 @@ class _Failing:
             await self.slow.wait()
         if not self.works:
             raise StoreError("down")
-        return await self._store.add_within(key, change, expires_at=expires_at)
+        outcome = await self._store.add_within(key, change, expires_at=expires_at)
+        if self.loses_answer:
+            self.loses_answer = False
+            raise StoreError("silent")
+        return outcome
 
     async def get(self, key: Key) -> Value | None:
         return await self._store.get(key)
@@ -135,3 +145,45 @@ async def test_what_is_reserved_for_a_client_that_has_left_is_given_back(store: 
     assert await sqlite.get(ledger_item.key("shop", 0)) is not None
     assert await Books(sqlite).spending(_APP) == (0, 0, 0, 0)
     await settlements.close()
+
+
+async def test_a_reservation_whose_answer_was_lost_is_given_back(
+    store: _Failing, sqlite: SqliteStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings.load({"OPENAI_API_KEY": "sk-1", "TREFOIL_UPSTREAM_URL": "http://127.0.0.1:9/v1"})
+    key = await Admin(sqlite).new_key("shop")
+    await sqlite.put(App.key("shop"), _APP.model_dump())
+    gateway = Gateway(settings, store)
+    store.loses_answer = True
+    content = b'{"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}], "max_completion_tokens": 1}'
+    request = Request("POST", "/v1/chat/completions", headers={"authorization": f"Bearer {key}"}, body=content)
+    assert (await gateway.handle(request)).status == 503
+    assert "reservation_unsure" in [line["event"] for line in _lines(caplog)]
+    async with asyncio.timeout(10):
+        while await Books(sqlite).standing("shop"):  # noqa: ASYNC110 - only the store can tell
+            await asyncio.sleep(0.01)
+    assert (await Books(sqlite).spending(_APP)) == (0, 0, 0, 0)
+    await gateway.close()
+
+
+async def test_a_reservation_that_comes_late_is_given_back(store: _Failing, sqlite: SqliteStore) -> None:
+    """It was on its way when nobody waited for its answer any more."""
+    ledger, late = Ledger(store), Ledger(sqlite)
+    arrived: list[Reservation] = []
+
+    async def sleep(_: float) -> None:
+        if not arrived:
+            key, mark = ledger_item.key("shop", 0), ledger_item.reservation_mark(0, "completions.create", "m", 0, 500)
+            amounts = {name: -amount for name, amount in late.cancellation(unsure).amounts.items()}
+            await sqlite.add_within(key, Change(amounts, mark=(f"{ledger_item.RESERVATION}{unsure.id}", mark)))
+            arrived.append(unsure)
+
+    settlements = Settlements(ledger, UsageArchive(store), sleep=sleep)
+    store.works = False
+    with pytest.raises(Unsure) as failed:
+        await ledger.reserve(_APP, "completions.create", "m", tokens=0, nano_usd=500)
+    store.works, unsure = True, failed.value.reservation
+    settlements.revoke(unsure)
+    await settlements.idle()
+    assert arrived
+    assert await Books(sqlite).spending(_APP) == (0, 0, 0, 0)
