@@ -42,6 +42,8 @@ class Endpoint:
     """What the answer lists all objects of."""
     infers: bool = False
     """Whether a model works for it."""
+    is_task: bool = False
+    """Whether it is one of the simple endpoints, which `core.tasks` answers with calls of its own."""
     public: bool = False
     """Answered without an app key, and without upstream."""
 
@@ -74,6 +76,7 @@ _RESPONSE = frozenset({"response.completed", "response.incomplete", "response.ca
 _IMAGE = frozenset({"image_generation.completed", "image_edit.completed"})
 _SPEECH = frozenset({"speech.audio.done"})
 _TRANSCRIPT = frozenset({"transcript.text.done"})
+_TASK = frozenset({"done"})
 
 
 def _reads(name: str, path: str, *, gives_file: bool = False, lists: Kind | None = None) -> Endpoint:
@@ -111,6 +114,11 @@ def _infers(
         makes=makes,
         infers=True,
     )
+
+
+def _task(name: str, path: str) -> Endpoint:
+    """A row for a task. What its body must be, and to whom it is offered, `core.tasks` knows."""
+    return Endpoint(name, "POST", path, last_events=_TASK, infers=True, is_task=True)
 
 
 ENDPOINTS = (
@@ -201,6 +209,19 @@ ENDPOINTS = (
     _reads("containers.files.retrieve", "/v1/containers/{container_id}/files/{file}"),
     _deletes("containers.files.delete", "/v1/containers/{container_id}/files/{file}"),
     _reads("containers.files.content", "/v1/containers/{container_id}/files/{file}/content", gives_file=True),
+    # Tasks
+    Endpoint("tasks.list", "GET", "/tasks", is_task=True),
+    _task("tasks.generate", "/tasks/generate"),
+    _task("tasks.complete", "/tasks/complete"),
+    _task("tasks.summarize", "/tasks/summarize"),
+    _task("tasks.converse", "/tasks/converse"),
+    _task("tasks.code", "/tasks/code"),
+    _task("tasks.image", "/tasks/image"),
+    Endpoint("tasks.conversations.list", "GET", "/tasks/conversations", is_task=True),
+    Endpoint("tasks.conversations.retrieve", "GET", "/tasks/conversations/{conversation}", is_task=True),
+    Endpoint("tasks.conversations.delete", "DELETE", "/tasks/conversations/{conversation}", is_task=True),
+    # An operator's own, of which each counts as `tasks.` and its name.
+    _task("tasks.run", "/tasks/{task}"),
 )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from local_deployment import LocalDeployment
+from log_watch import LogWatch, leaks_in, service_lines
 
 _SHOWN = ("openai", "pydantic", "azure-functions", "azure-functions-runtime", "functions-framework", "uvicorn")
 
@@ -23,8 +24,17 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def log_watch() -> Iterator[LogWatch]:
+    """Whatever the tests do, nothing that is logged holds a prompt, an answer or a key."""
+    with LogWatch.listening() as watch:
+        yield watch
+        watch.check()
+
+
 @pytest.fixture(scope="session")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalDeployment]:
     """The three clouds and the offline upstream, as `python -m local` starts them."""
     with LocalDeployment.started(tmp_path_factory.mktemp("deployment")) as running:
         yield running
+    assert leaks_in(service_lines(running.log)) == []

@@ -90,9 +90,8 @@ def plain(status: str, body: bytes, *headers: str) -> Script:
 
 async def _receive(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Exchange | None:
     try:
-        head = await reader.readuntil(b"\r\n\r\n")
+        exchange = Exchange(await reader.readuntil(b"\r\n\r\n"), b"", reader, writer)
+        exchange.body = await reader.readexactly(int(exchange.header("content-length") or 0))
     except asyncio.IncompleteReadError:
         return None
-    exchange = Exchange(head, b"", reader, writer)
-    exchange.body = await reader.readexactly(int(exchange.header("content-length") or 0))
     return exchange
