@@ -38,7 +38,7 @@ class Books:
         before = await self._items(app_id)
         while True:
             for shard, item in before.items():
-                await self._archive.finish(app_id, ledger_item.key(app_id, shard), item["marks"])
+                await self._archive.finish(app_id, shard, item["marks"])
             counters: dict[str, int] = {}
             async for day in self._archive.days(app_id):
                 _add(counters, day)

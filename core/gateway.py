@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from http import HTTPStatus
@@ -25,6 +26,7 @@ from core.upstream import ATTEMPTS_HEADER, TARGET_HEADER, Answer, Upstream
 
 if TYPE_CHECKING:
     from core.manage import Manage
+    from core.tasks import Tasks
 
 _CLIENT_LEFT = 499
 _MANAGE = "/manage"
@@ -84,22 +86,21 @@ class Gateway:
 
         app = await self._auth.identify(request.headers)
         line.app = app
-        if endpoint is endpoints.USAGE:
-            return await self._manage.own_usage(app, request)
+        if endpoint.is_task:
+            return await self._tasks.answer(app, endpoint, names, request, line)
 
         asked = body.read(endpoint, request, limit_bytes=self._settings.limits.body_bytes)
         line.model = asked.call.model
         policy.check(app, endpoint, asked.call.model or names.get("model"))
         upstream = await self._objects.check(app, names, asked.references)
-        if names.get("model") in self._settings.models:
-            return Response(HTTPStatus.OK, _JSON, model_names.describe(names["model"]))
 
         async def work() -> Response:
             targets = self._upstream.targets(asked.call.model, upstream)
             tab = await self._meter.open(app, endpoint, asked, request, targets)
             try:
-                if endpoint.lists is not None:
-                    answer = Answer(await self._list(app, endpoint.lists, request), targets[0])
+                own = await self._own_answer(app, endpoint, names, request)
+                if own is not None:
+                    answer = Answer(own, targets[0])
                 else:
                     answer = await self._send(app, endpoint, asked.call, tab.request, upstream, line)
             except BaseException as error:
@@ -112,6 +113,18 @@ class Gateway:
 
         return await self._idempotency.once(app, request, work)
 
+    async def _own_answer(
+        self, app: App, endpoint: Endpoint, names: Mapping[str, str], request: Request
+    ) -> Response | None:
+        """The answer to what upstream does not know as this service does; None to all else."""
+        if endpoint is endpoints.USAGE:
+            return await self._manage.own_usage(app, request)
+        if endpoint.lists is not None:
+            return await self._list(app, endpoint.lists, request)
+        if names.get("model") in self._settings.models:
+            return Response(HTTPStatus.OK, _JSON, model_names.describe(names["model"]))
+        return None
+
     async def _send(
         self, app: App, endpoint: Endpoint, call: Call, request: Request, upstream: str | None, line: logs.RequestLine
     ) -> Answer:
@@ -121,7 +134,7 @@ class Gateway:
             model=call.model,
             upstream=upstream,
             stream=bool(endpoint.last_events),
-            pays_once=app.limits.has_budget,
+            pays_once=app.limits.has_budget or app.limits.tokens_per_minute is not None,
             on_end=line.write,
         )
 
@@ -155,6 +168,12 @@ class Gateway:
             admin_key=self._settings.admin_key,
             cache_seconds=self._settings.apps.cache_seconds,
         )
+
+    @cached_property
+    def _tasks(self) -> Tasks:
+        from core.tasks import Tasks  # noqa: PLC0415 - few cold starts need it
+
+        return Tasks(self._settings, self._store, self._upstream, self._meter, self._idempotency)
 
     def _offered_models(self, app: App, listed: bytes) -> bytes:
         """Upstream's list of models, with the aliases, and without those that are not the app's to use."""

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from core import errors
-from core.endpoints import Endpoint
+from core.endpoints import USAGE, Endpoint
 from core.ports import App
 
 
@@ -23,7 +23,7 @@ def check(app: App, endpoint: Endpoint, model: str | None) -> None:
         InvalidRequest: it names no model, and the app may not use any.
     """
     limits = app.limits
-    if limits.endpoints and not _matches(endpoint.name, limits.endpoints):
+    if endpoint is not USAGE and not may_use(app, endpoint.name):
         raise errors.NotAllowed(
             f"The app '{app.id}' may not use {endpoint.method} {endpoint.path}: this service's operator can allow it.",
             code="endpoint_not_allowed",
@@ -42,6 +42,11 @@ def check(app: App, endpoint: Endpoint, model: str | None) -> None:
             param="model",
             code="model_not_allowed",
         )
+
+
+def may_use(app: App, endpoint: str) -> bool:
+    """Whether an endpoint of this name is the app's to use, whatever its model."""
+    return not app.limits.endpoints or _matches(endpoint, app.limits.endpoints)
 
 
 def is_allowed(app: App, model: str) -> bool:

@@ -59,16 +59,16 @@ class UsageArchive:
             drop=past.keys(),
         )
         if past and (await self._store.add_within(key, change)).done:
-            await self._take(app_id, key, mark, past)
+            await self._take(app_id, shard, mark, past)
 
-    async def finish(self, app_id: str, key: Key, marks: Mapping[str, Value]) -> None:
+    async def finish(self, app_id: str, shard: int, marks: Mapping[str, Value]) -> None:
         """Archive what others had taken out of a ledger's item when they died."""
         for mark, said in marks.items():
             if mark.startswith(ARCHIVING):
-                await self._take(app_id, key, mark, said["counters"])
+                await self._take(app_id, shard, mark, said["counters"])
 
     async def days(self, app_id: str) -> AsyncIterator[Mapping[str, int]]:
-        """The counters of each day that is archived."""
+        """The counters of each day that is archived, by shards."""
         async for _, value in self._store.list(_partition(app_id)):
             yield value["counters"]
 
@@ -76,17 +76,17 @@ class UsageArchive:
         async for name, _ in self._store.list(_partition(app_id)):
             await self._store.delete(Key(_partition(app_id), name))
 
-    async def _take(self, app_id: str, source: Key, mark: str, counters: Mapping[str, Any]) -> None:
+    async def _take(self, app_id: str, shard: int, mark: str, counters: Mapping[str, Any]) -> None:
         taken = _TAKEN + mark
         for day in {ledger_item.usage_day(name) or "" for name in counters}:
             amounts = {name: count for name, count in counters.items() if ledger_item.usage_day(name) == day}
             await self._store.add_within(
-                Key(_partition(app_id), day),
+                Key(_partition(app_id), f"{day}/{shard:02}"),
                 # Past its ceiling, if it was taken before.
                 Change({**amounts, taken: 1}, ceilings={taken: 1}),
                 expires_at=calendar.timegm(time.strptime(day, "%Y-%m-%d")) + _KEPT_SECONDS,
             )
-        await self._store.add_within(source, Change({}, unmark=mark))
+        await self._store.add_within(ledger_item.key(app_id, shard), Change({}, unmark=mark))
 
 
 def _partition(app_id: str) -> str:
