@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 
 from core import errors, ledger_item, refusals
 from core.ports import App, Change, Key, Limits, Outcome, Store, StoreError
-from core.shards import Lender, ceilings
+from core.shards import Lender, are_on_their_way, ceilings
 from core.usage import Usage
 from core.windows import TOTAL, Windows
 
@@ -193,18 +193,20 @@ class Ledger:
             if outcome.done:
                 return shard, outcome
             over = outcome.over or over
-        lender = Lender(self._store, app.id, limits, shards, now=reservation.windows.at)
+        lender = Lender(self._store, app.id, limits, shards, clock=self._clock)
         for _ in range(_LENDINGS if shards > 1 else 0):
             if lender.short(change.amounts, outcomes):
-                seen, outcomes = outcomes, await self._look(app.id, shards)
-                if _agree(seen, outcomes, limits):
+                seen = outcomes
+                outcomes, are_moving = await self._look(app.id, shards)
+                if not are_moving and _agree(seen, outcomes, limits):
                     break
                 continue
             shard = await lender.gather(change.amounts, outcomes)
             outcome = await self._make(replace(reservation, shard=shard), change, limits)
             if outcome.done:
                 return shard, outcome
-            over, outcomes = outcome.over or over, await self._look(app.id, shards)
+            over = outcome.over or over
+            outcomes, _ = await self._look(app.id, shards)
         over = lender.short(change.amounts, outcomes) or over
         raise self._refusal(app, change, limits, reservation.windows, outcomes, over)
 
@@ -223,10 +225,12 @@ class Ledger:
         self._note(key, outcome.counters)
         return outcome
 
-    async def _look(self, app_id: str, shards: int) -> dict[int, Outcome]:
-        """How the shards stand now."""
+    async def _look(self, app_id: str, shards: int) -> tuple[dict[int, Outcome], bool]:
+        """How the shards stand now, and whether something is on its way between them."""
         values = await asyncio.gather(*(self._store.get(ledger_item.key(app_id, shard)) for shard in range(shards)))
-        return {shard: Outcome(False, value["counters"] if value else {}) for shard, value in enumerate(values)}
+        are_moving = are_on_their_way((value for value in values if value), now=int(self._clock()))
+        outcomes = {n: Outcome(False, value["counters"] if value else {}) for n, value in enumerate(values)}
+        return outcomes, are_moving
 
     @staticmethod
     def _refusal(

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from core import ledger_item
 from core.ports import Change, Outcome, Store, Value
 
 MOST_SHARDS = 64
-_LONGEST_LOAN_SECONDS = 60
-"""What has been on its way for longer, nobody is bringing any more."""
+_BRINGING_SECONDS = 20
+"""So long may the process that took a loan bring it: if it was frozen meanwhile, it leaves that to others."""
+_LONGEST_LOAN_SECONDS = 120
+"""What has been on its way for longer, nobody is bringing any more: a call of the store takes less than the difference.
+"""
 
 
 class Loan(NamedTuple):
@@ -33,15 +37,25 @@ def ceilings(limits: Mapping[str, int], shard: int, shards: int) -> dict[str, in
     return {name: share(limit, shard, shards) for name, limit in limits.items()}
 
 
+def are_on_their_way(items: Iterable[Value], *, now: int) -> bool:
+    """Whether something is on its way from one of these items to another, which for a moment looks like used."""
+    return any(
+        mark.startswith(ledger_item.LENT) and now - said["at"] <= _LONGEST_LOAN_SECONDS
+        for item in items
+        for mark, said in item["marks"].items()
+    )
+
+
 class Loans:
     """What is on its way from one shard to another of an app's ledger: taken here, and given there once."""
 
-    def __init__(self, store: Store, app_id: str) -> None:
+    def __init__(self, store: Store, app_id: str, *, clock: Callable[[], float] = time.time) -> None:
         self._store = store
         self._app_id = app_id
+        self._clock = clock
 
     async def make(self, loan: Loan, lender: int, ceiling: int) -> bool:
-        """Whether the lender still had as much below its ceiling.
+        """Whether the borrower has it now: the lender still had as much below its ceiling.
 
         Raises:
             StoreError: it may be half done; `finish` does the rest.
@@ -49,6 +63,8 @@ class Loans:
         mark = ledger_item.LENT + secrets.token_hex(8)
         take = Change({loan.counter: loan.amount}, {loan.counter: ceiling}, mark=(mark, loan._asdict()))
         if not (await self._store.add_within(ledger_item.key(self._app_id, lender), take)).done:
+            return False
+        if self._clock() - loan.at > _BRINGING_SECONDS:  # others may have given it already, and left no trace of that
             return False
         await self._give(mark, loan, lender)
         return True
@@ -74,9 +90,11 @@ class Loans:
 class Lender:
     """Lets one shard use what others have left: a request is refused only if all together cannot bear it."""
 
-    def __init__(self, store: Store, app_id: str, limits: Mapping[str, int], shards: int, *, now: int) -> None:
-        self._loans = Loans(store, app_id)
-        self._now = now
+    def __init__(
+        self, store: Store, app_id: str, limits: Mapping[str, int], shards: int, *, clock: Callable[[], float]
+    ) -> None:
+        self._loans = Loans(store, app_id, clock=clock)
+        self._clock = clock
         self._limits = limits
         self._shards = shards
 
@@ -100,7 +118,7 @@ class Lender:
                 amount = min(wanted, self._left(name, shard, outcomes[shard]))
                 if shard == borrower or amount <= 0:
                     continue
-                loan = Loan(name, amount, borrower, self._now)
+                loan = Loan(name, amount, borrower, int(self._clock()))
                 if await self._loans.make(loan, shard, self._share(name, shard)):
                     wanted -= amount
         return borrower

@@ -256,7 +256,7 @@ async def test_what_is_on_its_way_between_shards_when_a_process_dies_is_not_lost
     app = _app(total_nano_usd=100, shards=2)
     with pytest.raises(StoreError):
         await _reserve(Ledger(_Dying(store, steps), clock=clock, choose=lambda _: 0), app, nano_usd=90)
-    clock.now += 61
+    clock.now += 121
     assert await books.spending(app) == (0, 0, 0, 0)
     ledger = Ledger(store, clock=clock, choose=lambda _: 0)
     await ledger.settle(await _reserve(ledger, app, nano_usd=100), Usage(), 100)
@@ -334,6 +334,26 @@ async def test_what_moves_while_shards_are_looked_at_is_not_taken_for_used(store
     assert (await _reserve(ledger, app, nano_usd=60)).shard == 0
 
 
+async def test_a_frozen_process_does_not_give_again_what_others_have_given_for_it(
+    store: Store, clock: ManualClock, books: Books
+) -> None:
+    """Platforms freeze a process between two requests, whatever it is doing."""
+    app = _app(total_nano_usd=200, shards=2)
+    for shard in (0, 1):
+        await _reserve(Ledger(store, clock=clock, choose=lambda _, n=shard: n), app, nano_usd=60)  # type: ignore[misc]
+
+    async def freeze() -> None:
+        clock.now += 600
+        await books.spending(app)
+
+    ledger = Ledger(_Freezing(store, freeze), clock=clock, choose=lambda _: 0)
+    await _reserve(ledger, app, nano_usd=70)
+    spending = await books.spending(app)
+    assert spending == (0, 0, 0, 190)
+    with pytest.raises(errors.QuotaExceeded):
+        await _reserve(Ledger(store, clock=clock), app, nano_usd=11)
+
+
 class _Moving:
     """A store in which others do something just before an item is changed for the first time."""
 
@@ -347,6 +367,33 @@ class _Moving:
             self._move = None
             await move()
         return await self._store.add_within(key, change, expires_at=expires_at)
+
+    async def get(self, key: Key) -> Value | None:
+        return await self._store.get(key)
+
+    async def put(self, key: Key, value: Value, *, if_absent: bool = False, expires_at: int | None = None) -> bool:
+        return await self._store.put(key, value, if_absent=if_absent, expires_at=expires_at)
+
+    def list(self, partition: str) -> AsyncIterator[tuple[str, Value]]:
+        return self._store.list(partition)
+
+    async def delete(self, key: Key) -> bool:
+        return await self._store.delete(key)
+
+
+class _Freezing:
+    """A store whose process is frozen when it has taken the first loan."""
+
+    def __init__(self, store: Store, freeze: Callable[[], Awaitable[None]]) -> None:
+        self._store = store
+        self._freeze: Callable[[], Awaitable[None]] | None = freeze
+
+    async def add_within(self, key: Key, change: Change, *, expires_at: int | None = None) -> Outcome:
+        outcome = await self._store.add_within(key, change, expires_at=expires_at)
+        if change.mark and change.mark[0].startswith(ledger_item.LENT) and (freeze := self._freeze) is not None:
+            self._freeze = None
+            await freeze()
+        return outcome
 
     async def get(self, key: Key) -> Value | None:
         return await self._store.get(key)
