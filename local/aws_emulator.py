@@ -19,7 +19,8 @@ from typing import Literal
 
 import uvicorn
 
-from local.function_url import FunctionUrl
+from local import rest_api
+from local.function_url import FunctionUrl, ToEvent
 from local.listener import listen
 from local.runtime_api import InitError, SandboxError
 from local.sandbox import Function
@@ -42,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"aws_emulator: cannot listen on {options.host}:{options.port}: {error.strerror}", file=sys.stderr)
         return 1
     try:
-        asyncio.run(_serve(_to_function(options), listener))
+        to_event = rest_api.to_event if options.rest_api else None
+        asyncio.run(_serve(_to_function(options), listener, to_event))
     except SandboxError as error:
         kind = "init error" if isinstance(error, InitError) else "error"
         print(f"aws_emulator: {kind}: {error}", file=sys.stderr)
@@ -58,7 +60,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--timeout", type=float, default=900, help="seconds for one request (default: %(default)s)")
     parser.add_argument("--memory", type=int, default=512, help="MB, as the function is told (default: %(default)s)")
     parser.add_argument("--max-sandboxes", type=int, default=50, help="requests at once (default: %(default)s)")
-    parser.add_argument("--buffered", action="store_true", help="Lambda's own runtime instead of the zip's `run`")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--buffered", action="store_true", help="Lambda's own runtime instead of the zip's `run`")
+    kind.add_argument("--rest-api", action="store_true", help="a REST API's events instead of a function URL's")
     options = parser.parse_args(arguments)
     needed = options.task_root / ("lambda_function.py" if options.buffered else "run")
     if not needed.is_file():
@@ -76,7 +80,7 @@ def _to_function(options: argparse.Namespace) -> Function:
     )
 
 
-async def _serve(function: Function, listener: socket.socket) -> None:
+async def _serve(function: Function, listener: socket.socket, to_event: ToEvent | None) -> None:
     """Serve until SIGINT or SIGTERM, then leave no sandbox behind.
 
     Raises:
@@ -92,7 +96,8 @@ async def _serve(function: Function, listener: socket.socket) -> None:
         await asyncio.wait({warming, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if warming.done():
             warming.result()
-            await _answer(FunctionUrl(sandboxes, streaming=function.streaming), listener, sandboxes, stopping)
+            app = FunctionUrl(sandboxes, streaming=function.streaming, to_event=to_event)
+            await _answer(app, listener, sandboxes, stopping)
     finally:
         await sandboxes.close()
         await asyncio.gather(warming, return_exceptions=True)

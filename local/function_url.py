@@ -12,7 +12,7 @@ import json
 import sys
 import time
 import uuid
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextlib import aclosing
 from typing import Any
 from urllib.parse import parse_qsl
@@ -26,6 +26,7 @@ from local.sandboxes import Sandboxes, Throttled
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+ToEvent = Callable[[Message, bytes, str], dict[str, Any]]
 
 PAYLOAD_LIMIT_BYTES = 6 * 1024 * 1024
 _PRELUDE_TYPE = "application/vnd.awslambda.http-integration-response"
@@ -75,18 +76,22 @@ class _Fields(BaseModel):
 
 
 class FunctionUrl:
-    """The ASGI app. `streaming` is the URL's InvokeMode: RESPONSE_STREAM, or else BUFFERED."""
+    """The ASGI app. `streaming` is the URL's InvokeMode: RESPONSE_STREAM, or else BUFFERED.
 
-    def __init__(self, sandboxes: Sandboxes, *, streaming: bool) -> None:
+    `to_event` makes the event of a request's ASGI scope, body and id: in payload format 2.0 if it is None.
+    """
+
+    def __init__(self, sandboxes: Sandboxes, *, streaming: bool, to_event: ToEvent | None = None) -> None:
         self._sandboxes = sandboxes
         self._open = _open_stream if streaming else _open_buffered
+        self._to_event = to_event or _to_event
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         client = _Client(send)
         request_id = str(uuid.uuid4())
         try:
             body = await _read_body(receive)
-            await self._relay(_to_event(scope, body, request_id), request_id, client)
+            await self._relay(_to_payload(self._to_event(scope, body, request_id)), request_id, client)
         except _ClientLeft:
             return
         except _TooLarge:
@@ -166,15 +171,23 @@ async def _read_body(receive: Receive) -> bytes:
     return bytes(body)
 
 
-def _to_event(scope: Message, body: bytes, request_id: str) -> bytes:
-    """The payload in format 2.0, as JSON. Raises `_TooLarge`."""
+def _to_payload(event: Mapping[str, Any]) -> bytes:
+    """The event as Lambda takes it. Raises `_TooLarge`."""
+    payload = json.dumps(event, ensure_ascii=False).encode()
+    if len(payload) > PAYLOAD_LIMIT_BYTES:
+        raise _TooLarge
+    return payload
+
+
+def _to_event(scope: Message, body: bytes, request_id: str) -> dict[str, Any]:
+    """The event in payload format 2.0."""
     headers, cookies = _split_headers(scope)
     path, query = scope["raw_path"].decode("latin-1"), scope["query_string"].decode("latin-1")
     parameters: dict[str, str] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
         parameters[name] = f"{parameters[name]},{value}" if name in parameters else value
     text = _as_text(headers.get("content-type", ""), body)
-    event = {
+    return {
         "version": "2.0",
         "routeKey": "$default",
         "rawPath": path,
@@ -186,10 +199,6 @@ def _to_event(scope: Message, body: bytes, request_id: str) -> bytes:
         **({"body": base64.b64encode(body).decode() if text is None else text} if body else {}),
         "isBase64Encoded": text is None,
     }
-    payload = json.dumps(event, ensure_ascii=False).encode()
-    if len(payload) > PAYLOAD_LIMIT_BYTES:
-        raise _TooLarge
-    return payload
 
 
 def _split_headers(scope: Message) -> tuple[dict[str, str], list[str]]:

@@ -40,6 +40,13 @@ def buffered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def rest_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    folder = tmp_path_factory.mktemp("rest_api")
+    with emulator(stage_sample(folder / "task"), folder / "log", "--rest-api") as running:
+        yield running
+
+
 @pytest.fixture
 def gate() -> Iterator[Gate]:
     with Gate() as gate:
@@ -126,6 +133,63 @@ def test_bodies_that_json_cannot_hold_are_base64(
 
 def test_an_event_without_body_cookies_or_query_has_no_such_keys(aws: Emulator) -> None:
     assert not {"body", "cookies", "queryStringParameters"} & echo(aws).keys()
+
+
+def test_a_request_becomes_an_event_of_a_rest_api(rest_api: Emulator) -> None:
+    event = echo(rest_api, "/echo/a%2Fb?x=1&y=%C3%A9+%26&x=", b"\xff", X_One="1")
+
+    context = event["requestContext"]
+    multiple = {
+        "host": [f"127.0.0.1:{rest_api.port}"],
+        "accept-encoding": ["identity"],
+        "content-length": ["1"],
+        "x-one": ["1"],
+        "X-Forwarded-For": ["127.0.0.1"],
+    }
+    assert event == {
+        "resource": "/{proxy+}",
+        "path": "/echo/a%2Fb",
+        "httpMethod": "POST",
+        "headers": {name: values[-1] for name, values in multiple.items()},
+        "multiValueHeaders": multiple,
+        "queryStringParameters": {"x": "", "y": "é &"},
+        "multiValueQueryStringParameters": {"x": ["1", ""], "y": ["é &"]},
+        "pathParameters": {"proxy": "echo/a%2Fb"},
+        "stageVariables": None,
+        "requestContext": {
+            "accountId": "123456789012",
+            "apiId": "local",
+            "domainName": f"127.0.0.1:{rest_api.port}",
+            "domainPrefix": "127",
+            "extendedRequestId": context["requestId"],
+            "httpMethod": "POST",
+            "identity": {"sourceIp": "127.0.0.1", "userAgent": ""},
+            "path": "/echo/a%2Fb",
+            "protocol": "HTTP/1.1",
+            "requestId": context["requestId"],
+            "requestTime": context["requestTime"],
+            "requestTimeEpoch": context["requestTimeEpoch"],
+            "resourcePath": "/{proxy+}",
+            "stage": "live",
+        },
+        "body": "/w==",
+        "isBase64Encoded": True,
+    }
+
+
+def test_a_request_of_nothing_becomes_an_event_of_a_rest_api(rest_api: Emulator) -> None:
+    event = echo(rest_api, "/echo")
+
+    assert (event["body"], event["isBase64Encoded"], event["multiValueQueryStringParameters"]) == (None, False, None)
+
+
+def test_a_rest_api_streams(rest_api: Emulator, gate: Gate) -> None:
+    response = rest_api.send(f"/gated?{gate.port}").getresponse()
+
+    assert response.read(3) == b"one"
+    gate.arrived()
+    gate.open()
+    assert response.read() == b"two"
 
 
 def test_status_headers_and_cookies_come_from_the_prelude(aws: Emulator) -> None:

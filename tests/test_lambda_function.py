@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -22,6 +23,7 @@ from core.sqlite_store import SqliteStore
 
 HERE = Path(__file__).parent
 EVENT: dict[str, Any] = json.loads((HERE / "events" / "function_url.json").read_text("utf-8"))
+REST_EVENT: dict[str, Any] = json.loads((HERE / "events" / "rest_api.json").read_text("utf-8"))
 
 
 @dataclass
@@ -97,6 +99,99 @@ def test_an_event_is_read_whole(function: ModuleType, gateway: FakeGateway) -> N
     )
 
 
+def test_an_event_of_a_rest_api_is_read_whole(function: ModuleType, gateway: FakeGateway) -> None:
+    function.lambda_handler(REST_EVENT, Context(remaining_ms=600_000))
+
+    [request] = gateway.requests
+    assert request == Request(
+        method="POST",
+        path="/v1/files/a%2Fb%20%C3%A9",
+        query="include%5B%5D=a&include%5B%5D=b%26c%3Dd&empty=&%C3%A9=1%2B1%20%3D%202",
+        headers={
+            "accept": "*/*",
+            "content-type": "application/json",
+            "cookie": "a=1; b=2; d=4",
+            "header1": "value1,value2,value3",
+        },
+        body='{"model": "🍀"}'.encode(),
+        deadline=request.deadline,
+        first_byte_deadline=request.first_byte_deadline,
+        client="203.0.113.7",
+        id="8476a536-e9f4-11e8-9739-2dfe598c3fcd",
+    )
+    assert request.deadline is not None
+    assert request.first_byte_deadline is not None
+    assert request.deadline - request.first_byte_deadline == pytest.approx(600 - 290, abs=5)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"a": ["1", "2", ""], "metadata[key]": ["+ %&=;|{}#?/"], "": ["x"]},
+        {"🍀\u0000\n": ["\u00e9\u2028"]},
+        {},
+        None,
+    ],
+    ids=["reserved", "unicode", "none", "null"],
+)
+def test_the_query_of_a_rest_api_is_encoded_anew(
+    function: ModuleType, gateway: FakeGateway, parameters: dict[str, list[str]] | None
+) -> None:
+    function.lambda_handler({**REST_EVENT, "multiValueQueryStringParameters": parameters}, Context())
+
+    query = gateway.requests[0].query
+    assert query.isascii()
+    assert parse_qs(query, keep_blank_values=True) == (parameters or {})
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/", "/"),
+        ("/v1/models/ft:gpt-4o:org::id", "/v1/models/ft:gpt-4o:org::id"),
+        ("/a%2Fb%3F%25/-._~!$&'()*+,;=:@", "/a%2Fb%3F%25/-._~!$&'()*+,;=:@"),
+        ("/a?b#c d/é", "/a%3Fb%23c%20d/%C3%A9"),
+    ],
+    ids=["root", "model", "encoded", "not encoded"],
+)
+def test_the_path_of_a_rest_api_stays_a_path(
+    function: ModuleType, gateway: FakeGateway, path: str, expected: str
+) -> None:
+    function.lambda_handler({**REST_EVENT, "path": path}, Context())
+
+    assert gateway.requests[0].path == expected
+
+
+def test_the_least_that_a_rest_api_sends(function: ModuleType, gateway: FakeGateway) -> None:
+    nothing = {"multiValueHeaders": None, "multiValueQueryStringParameters": None, "body": None}
+    event = {"httpMethod": "get", "path": "/healthz", "requestContext": {"identity": {"sourceIp": "::1"}}, **nothing}
+
+    function.lambda_handler(event, Context())
+
+    [request] = gateway.requests
+    assert (request.method, request.path, request.query, request.headers) == ("GET", "/healthz", "", {})
+    assert (request.body, request.client) == (b"", "::1")
+
+
+@pytest.mark.parametrize(
+    ("cookie", "written"),
+    [({"set-cookie": "a=b; Path=/"}, {"set-cookie": ["a=b; Path=/"]}), ({}, {})],
+    ids=["cookie", "none"],
+)
+def test_a_rest_api_gets_no_key_that_its_format_has_not(
+    function: ModuleType, gateway: FakeGateway, cookie: dict[str, str], written: dict[str, list[str]]
+) -> None:
+    gateway.response = Response(201, {"content-type": "image/png", **cookie}, b"\x89PNG\r\n")
+
+    assert function.lambda_handler(REST_EVENT, Context()) == {
+        "statusCode": 201,
+        "headers": {"content-type": "image/png"},
+        "multiValueHeaders": written,
+        "body": "iVBORw0K",
+        "isBase64Encoded": True,
+    }
+
+
 def test_the_deadline_is_what_lambda_leaves(function: ModuleType, gateway: FakeGateway) -> None:
     function.lambda_handler(EVENT, Context(remaining_ms=10_000))
     function.lambda_handler(EVENT, Context(remaining_ms=70_000))
@@ -152,6 +247,10 @@ def test_the_least_an_event_may_hold(function: ModuleType, gateway: FakeGateway)
         ({**EVENT, "body": "not base64!", "isBase64Encoded": True}, "base64"),
         ({**EVENT, "body": "Zm9v🍀", "isBase64Encoded": True}, "base64"),
         ({"Records": [{"eventSource": "aws:sqs"}]}, "rawPath"),
+        ({**REST_EVENT, "path": None}, "path"),
+        ({**REST_EVENT, "multiValueHeaders": {"a": "b"}}, "multiValueHeaders.a"),
+        ({**REST_EVENT, "body": "not base64!"}, "base64"),
+        ({**REST_EVENT, "requestContext": {"elb": {"targetGroupArn": "arn"}}}, "requestContext.identity"),
     ],
 )
 def test_what_is_no_http_request_gets_a_400(

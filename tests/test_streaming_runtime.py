@@ -18,8 +18,9 @@ from typing import Any
 
 import pytest
 
-from aws_emulator_process import ROOT, Gate, stage_sample
+from aws_emulator_process import Gate, stage_sample
 from local.runtime_api import Answer, FunctionError, InitError, RuntimeApi, SandboxError, SandboxLost
+from local.staging import stage
 
 NULS = b"\0" * 8
 
@@ -153,11 +154,10 @@ def test_an_event_that_is_not_json_is_the_functions_error(task_root: Path) -> No
 
 
 def test_an_init_error_says_what_is_wrong_and_nothing_else(tmp_path: Path) -> None:
-    for name in ("aws/lambda_function.py", "aws/streaming_runtime.py", "aws/run", "core", "trefoil.toml"):
-        (tmp_path / Path(name).name).symlink_to(ROOT / name)
+    task_root = stage("aws", tmp_path / "task")
 
     async def scenario() -> None:
-        async with runtime(tmp_path) as lambda_:
+        async with runtime(task_root) as lambda_:
             with pytest.raises(InitError, match=r"^ConfigurationError: OPENAI_API_KEY is not set"):
                 await lambda_.api.asked()
             _, log = await lambda_.process.communicate()

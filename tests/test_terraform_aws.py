@@ -223,6 +223,46 @@ class TestDeployment:
         with deployed.client("dynamodb") as client:
             assert client.scan(TableName="trefoil")["Count"] > 0
 
+    def test_a_rest_api_can_take_the_place_of_the_url(self, deployed: Deployed) -> None:
+        with deployed.client("wafv2") as client:
+            metrics = {"SampledRequestsEnabled": False, "CloudWatchMetricsEnabled": False, "MetricName": "filter"}
+            wanted = {"Name": "filter", "Scope": "REGIONAL", "DefaultAction": {"Allow": {}}}
+            web_acl = client.create_web_acl(**wanted, VisibilityConfig=metrics)["Summary"]["ARN"]
+        with deployed.client("acm") as client:
+            certificate = client.request_certificate(DomainName="llm.example.com")["CertificateArn"]
+        rest_api = {"web_acl_arn": web_acl, "domain_name": "llm.example.com", "certificate_arn": certificate}
+        deployed.root.variables.extend([f"-var=rest_api={json.dumps(rest_api)}", "-var=function_url=false"])
+        deployed.root.run("apply", "-input=false", "-auto-approve")
+        deployed.root.run("plan", "-input=false", "-detailed-exitcode")
+
+        assert deployed.root.output()["openai_base_url"] == "https://llm.example.com/v1"
+        with deployed.client("apigateway") as client:
+            [api] = client.get_rest_apis()["items"]
+            [stage] = client.get_stages(restApiId=api["id"])["item"]
+            [mapping] = client.get_base_path_mappings(domainName="llm.example.com")["items"]
+            resources = client.get_resources(restApiId=api["id"], embed=["methods"])["items"]
+        assert (mapping["restApiId"], mapping["stage"], mapping["basePath"]) == (api["id"], "live", "(none)")
+        assert stage["webAclArn"] == web_acl
+        assert stage["methodSettings"]["*/*"]["throttlingRateLimit"] == 100
+        assert {resource["path"] for resource in resources} == {"/", "/{proxy+}"}
+        with deployed.client("lambda") as client:
+            alias = client.get_alias(FunctionName="trefoil", Name="live")["AliasArn"]
+            policy = json.loads(client.get_policy(FunctionName="trefoil", Qualifier="live")["Policy"])
+        uris = {
+            method["methodIntegration"]["uri"]
+            for resource in resources
+            for method in resource["resourceMethods"].values()
+        }
+        functions = f"arn:aws:apigateway:{REGION}:lambda:path/2021-11-15/functions"
+        assert uris == {f"{functions}/{alias}/response-streaming-invocations"}
+        [statement] = [one for one in policy["Statement"] if one["Principal"] != "*"]
+        assert (statement["Action"], statement["Principal"]) == (
+            "lambda:InvokeFunction",
+            {"Service": "apigateway.amazonaws.com"},
+        )
+        [source] = statement["Condition"]["ArnLike"].values()
+        assert re.fullmatch(rf"arn:aws:execute-api:{REGION}:\d*:{api['id']}/live/\*", source)
+
     def test_it_is_taken_away_again(self, deployed: Deployed) -> None:
         deployed.package.unlink()
         forgetful = {name: value for name, value in deployed.root.environ.items() if not name.startswith("TF_VAR_")}
@@ -234,6 +274,8 @@ class TestDeployment:
             assert client.list_secrets()["SecretList"] == []
         with deployed.client("lambda") as client:
             assert client.list_functions()["Functions"] == []
+        with deployed.client("apigateway") as client:
+            assert (client.get_rest_apis()["items"], client.get_domain_names()["items"]) == ([], [])
 
 
 def _listed(value: str | list[str]) -> list[str]:

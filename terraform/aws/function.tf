@@ -66,6 +66,7 @@ resource "aws_lambda_alias" "live" {
 
 resource "aws_lambda_function_url" "live" {
   #checkov:skip=CKV_AWS_258: OpenAI's clients send a bearer key, which the function checks itself; they cannot sign for AWS
+  count = var.function_url ? 1 : 0
 
   function_name      = aws_lambda_function.gateway.function_name
   qualifier          = aws_lambda_alias.live.name
@@ -78,6 +79,7 @@ resource "aws_lambda_function_url" "live" {
 # https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html
 resource "aws_cloudformation_stack" "public_url" {
   #checkov:skip=CKV_AWS_124: nobody waits for news of one permission
+  count = length(aws_lambda_function_url.live)
 
   name = "${var.name}-public-url"
   template_body = jsonencode({

@@ -86,13 +86,16 @@ locals {
     "At a time"             = [["AWS/Lambda", "ConcurrentExecutions", "FunctionName", var.name, { stat = "Maximum" }]]
     "Store, units"          = [for unit in ["ConsumedReadCapacityUnits", "ConsumedWriteCapacityUnits"] : ["AWS/DynamoDB", unit, "TableName", aws_dynamodb_table.store.name, { stat = "Sum" }]]
   }
+  rest_metrics = { for api in local.rest_apis :
+    "REST API" => [for metric in ["Count", "4XXError", "5XXError"] : ["AWS/ApiGateway", metric, "ApiName", var.name, "Stage", "live", { stat = "Sum" }]]
+  }
 }
 
 resource "aws_cloudwatch_dashboard" "function" {
   dashboard_name = var.name
   dashboard_body = jsonencode({
     widgets = concat(
-      [for title, metrics in local.function_metrics : {
+      [for title, metrics in merge(local.function_metrics, local.rest_metrics) : {
         type       = "metric"
         width      = 12
         height     = 6

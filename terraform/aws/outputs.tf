@@ -1,10 +1,13 @@
 locals {
-  url     = trimsuffix(aws_lambda_function_url.live.function_url, "/")
+  function_url = one([for live in aws_lambda_function_url.live : trimsuffix(live.function_url, "/")])
+  rest_url     = one([for stage in aws_api_gateway_stage.live : local.rest_domain == null ? stage.invoke_url : "https://${local.rest_domain.domain_name}"])
+  url          = coalesce(local.function_url, local.rest_url)
+
   console = "https://${var.region}.console.aws.amazon.com/cloudwatch/home?region=${var.region}#"
 }
 
 output "url" {
-  description = "Where the function answers, without a slash at its end."
+  description = "Where the function answers, without a slash at its end: its own URL, or else the REST API's."
   value       = local.url
 }
 
@@ -33,4 +36,14 @@ output "dashboard_url" {
 output "function_name" {
   description = "What the cloud's own tools call the function."
   value       = aws_lambda_function.gateway.function_name
+}
+
+output "rest_url" {
+  description = "Where the REST API answers, without a slash at its end; null without one."
+  value       = local.rest_url
+}
+
+output "rest_domain_target" {
+  description = "What the DNS record of rest_api.domain_name has to point to: name is for a CNAME, with zone_id for an alias in Route 53; null without a domain."
+  value       = one([for domain in aws_api_gateway_domain_name.rest : { name = domain.regional_domain_name, zone_id = domain.regional_zone_id }])
 }

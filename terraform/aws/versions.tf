@@ -25,6 +25,7 @@ provider "aws" {
   dynamic "endpoints" {
     for_each = local.is_emulated ? [var.endpoint] : []
     content {
+      apigateway     = endpoints.value
       cloudformation = endpoints.value
       cloudwatch     = endpoints.value
       dynamodb       = endpoints.value
@@ -34,6 +35,7 @@ provider "aws" {
       secretsmanager = endpoints.value
       sns            = endpoints.value
       sts            = endpoints.value
+      wafv2          = endpoints.value
     }
   }
 

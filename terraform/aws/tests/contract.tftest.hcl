@@ -22,6 +22,18 @@ mock_provider "aws" {
   mock_resource "aws_lambda_function_url" {
     defaults = { function_url = "https://abcdefghij.lambda-url.eu-central-1.on.aws/" }
   }
+  mock_resource "aws_api_gateway_rest_api" {
+    defaults = { execution_arn = "arn:aws:execute-api:eu-central-1:123456789012:abc123" }
+  }
+  mock_resource "aws_api_gateway_stage" {
+    defaults = {
+      arn        = "arn:aws:apigateway:eu-central-1::/restapis/abc123/stages/live"
+      invoke_url = "https://abc123.execute-api.eu-central-1.amazonaws.com/live"
+    }
+  }
+  mock_resource "aws_api_gateway_domain_name" {
+    defaults = { regional_domain_name = "d-abc.execute-api.eu-central-1.amazonaws.com", regional_zone_id = "Z1U9ULNL0V5AJ3" }
+  }
   mock_resource "aws_sns_topic" {
     defaults = { arn = "arn:aws:sns:eu-central-1:123456789012:trefoil-alarms" }
   }
@@ -64,11 +76,11 @@ run "function" {
     error_message = "The function must run on what the package is built for."
   }
   assert {
-    condition     = aws_lambda_function.gateway.publish && aws_lambda_function_url.live.qualifier == "live" && aws_lambda_alias.live.function_version == "7"
+    condition     = aws_lambda_function.gateway.publish && aws_lambda_function_url.live[0].qualifier == "live" && aws_lambda_alias.live.function_version == "7"
     error_message = "Clients must call a published version by the alias, so that one can go back."
   }
   assert {
-    condition     = aws_lambda_function_url.live.invoke_mode == "RESPONSE_STREAM" && aws_lambda_function.gateway.environment[0].variables["AWS_LAMBDA_EXEC_WRAPPER"] == "/var/task/run"
+    condition     = aws_lambda_function_url.live[0].invoke_mode == "RESPONSE_STREAM" && aws_lambda_function.gateway.environment[0].variables["AWS_LAMBDA_EXEC_WRAPPER"] == "/var/task/run"
     error_message = "Answers must be streamed: the URL's mode and the wrapper belong together."
   }
   assert {
@@ -83,11 +95,11 @@ run "function" {
 
 run "both_statements_of_a_public_url" {
   assert {
-    condition     = aws_lambda_function_url.live.authorization_type == "NONE"
+    condition     = aws_lambda_function_url.live[0].authorization_type == "NONE"
     error_message = "The provider makes the first statement, lambda:InvokeFunctionUrl, for this type only."
   }
   assert {
-    condition     = jsondecode(aws_cloudformation_stack.public_url.template_body).Resources.Invoke.Properties == { Action = "lambda:InvokeFunction", FunctionName = aws_lambda_alias.live.arn, InvokedViaFunctionUrl = true, Principal = "*" }
+    condition     = jsondecode(aws_cloudformation_stack.public_url[0].template_body).Resources.Invoke.Properties == { Action = "lambda:InvokeFunction", FunctionName = aws_lambda_alias.live.arn, InvokedViaFunctionUrl = true, Principal = "*" }
     error_message = "The second statement must allow the call of the alias, by its URL only."
   }
 }
@@ -164,6 +176,133 @@ run "instances_kept_ready" {
     condition     = aws_lambda_function.gateway.reserved_concurrent_executions == -1
     error_message = "Without max_instances the account's own limit counts."
   }
+}
+
+run "no_rest_api_by_default" {
+  assert {
+    condition     = length(aws_api_gateway_rest_api.rest) + length(aws_api_gateway_stage.live) + length(aws_lambda_permission.rest) + length(aws_cloudwatch_log_group.rest) == 0 && output.rest_url == null && output.rest_domain_target == null
+    error_message = "What costs by the request must be asked for."
+  }
+}
+
+run "a_rest_api" {
+  variables {
+    rest_api        = {}
+    timeout_seconds = 900
+  }
+  assert {
+    condition = alltrue([for path in ["/", "/{proxy+}"] :
+      jsondecode(aws_api_gateway_rest_api.rest[0].body).paths[path].x-amazon-apigateway-any-method.x-amazon-apigateway-integration == {
+        type                 = "aws_proxy"
+        httpMethod           = "POST"
+        uri                  = "arn:aws:apigateway:eu-central-1:lambda:path/2021-11-15/functions/${aws_lambda_alias.live.arn}/response-streaming-invocations"
+        responseTransferMode = "STREAM"
+        timeoutInMillis      = 900000
+      }
+    ]) && length(jsondecode(aws_api_gateway_rest_api.rest[0].body).paths) == 2
+    error_message = "Each path must lead to the alias, stream, and have the function's time."
+  }
+  assert {
+    condition     = aws_api_gateway_rest_api.rest[0].endpoint_configuration[0].types == tolist(["REGIONAL"]) && jsondecode(aws_api_gateway_rest_api.rest[0].body).x-amazon-apigateway-binary-media-types == ["*/*"]
+    error_message = "Streams of other endpoints may be idle for 30 seconds only; other bodies are taken for text."
+  }
+  assert {
+    condition = alltrue([for name, said in jsondecode(aws_api_gateway_rest_api.rest[0].body).x-amazon-apigateway-gateway-responses :
+      sort(keys(jsondecode(replace(said.responseTemplates["application/json"], "$context.error.messageString", "\"\"")).error)) == tolist(["code", "message", "param", "type"])
+    ])
+    error_message = "What API Gateway says must be an error as OpenAI writes it."
+  }
+  assert {
+    condition     = one(aws_api_gateway_method_settings.all[0].settings).throttling_rate_limit == 100 && one(aws_api_gateway_method_settings.all[0].settings).throttling_burst_limit == 100 && aws_api_gateway_method_settings.all[0].method_path == "*/*"
+    error_message = "The flood cap must be there, for all methods."
+  }
+  assert {
+    condition     = one(aws_api_gateway_method_settings.all[0].settings).logging_level == "OFF" && !one(aws_api_gateway_method_settings.all[0].settings).data_trace_enabled
+    error_message = "Logs of the execution hold the callers' keys."
+  }
+  assert {
+    condition     = aws_lambda_permission.rest[0].principal == "apigateway.amazonaws.com" && aws_lambda_permission.rest[0].qualifier == "live" && aws_lambda_permission.rest[0].source_arn == "arn:aws:execute-api:eu-central-1:123456789012:abc123/live/*"
+    error_message = "Only this API's stage may call the function, and only the alias."
+  }
+  assert {
+    condition     = length(regexall("header|path|query|authorizer|identity[.][^s]", one(aws_api_gateway_stage.live[0].access_log_settings).format)) == 0
+    error_message = "A line of the log may hold nothing in which a caller's key can stand."
+  }
+  assert {
+    condition     = output.rest_url == "https://abc123.execute-api.eu-central-1.amazonaws.com/live" && output.url == "https://abcdefghij.lambda-url.eu-central-1.on.aws"
+    error_message = "Both must answer: ${output.url}, ${output.rest_url}"
+  }
+  assert {
+    condition     = length(aws_wafv2_web_acl_association.rest) + length(aws_api_gateway_domain_name.rest) + length(aws_api_gateway_account.region) == 0
+    error_message = "A firewall, a domain and the account's setting must be asked for."
+  }
+}
+
+run "a_rest_api_alone" {
+  variables {
+    function_url = false
+    rest_api = {
+      requests_per_second = 7
+      web_acl_arn         = "arn:aws:wafv2:eu-central-1:123456789012:regional/webacl/filter/a1b2"
+      domain_name         = "llm.example.com"
+      certificate_arn     = "arn:aws:acm:eu-central-1:123456789012:certificate/a1b2"
+      account_log_role    = true
+    }
+  }
+  assert {
+    condition     = length(aws_lambda_function_url.live) + length(aws_cloudformation_stack.public_url) == 0
+    error_message = "Nobody may pass by the firewall."
+  }
+  assert {
+    condition     = output.url == "https://llm.example.com" && output.rest_url == output.url && output.rest_domain_target == { name = "d-abc.execute-api.eu-central-1.amazonaws.com", zone_id = "Z1U9ULNL0V5AJ3" }
+    error_message = "The domain must be what clients call: ${output.url}"
+  }
+  assert {
+    condition     = aws_wafv2_web_acl_association.rest[0].resource_arn == aws_api_gateway_stage.live[0].arn
+    error_message = "The firewall must stand before the stage."
+  }
+  assert {
+    condition     = aws_api_gateway_base_path_mapping.rest[0].base_path == null && aws_api_gateway_base_path_mapping.rest[0].stage_name == "live"
+    error_message = "Below the domain's root, the function would not know its own paths."
+  }
+  assert {
+    condition     = one(aws_api_gateway_method_settings.all[0].settings).throttling_rate_limit == 7
+    error_message = "The flood cap is what was asked for."
+  }
+  assert {
+    condition     = one(one(data.aws_iam_policy_document.assume_rest_logs.statement).principals).identifiers == toset(["apigateway.amazonaws.com"]) && aws_api_gateway_account.region[0].cloudwatch_role_arn == aws_iam_role.rest_logs[0].arn
+    error_message = "Only API Gateway may be that role."
+  }
+}
+
+run "a_rest_api_without_logs" {
+  variables {
+    rest_api = { access_logs = false }
+  }
+  assert {
+    condition     = length(aws_api_gateway_stage.live[0].access_log_settings) == 0 && length(aws_cloudwatch_log_group.rest) == 0
+    error_message = "In an account that has no role for them, there can be no logs."
+  }
+}
+
+run "refuses_a_rest_api_that_cannot_be" {
+  command = plan
+  variables {
+    rest_api = {
+      requests_per_second = 0
+      web_acl_arn         = "arn:aws:wafv2:us-east-1:123456789012:regional/webacl/filter/a1b2"
+      domain_name         = "https://llm.example.com"
+    }
+  }
+  expect_failures = [var.rest_api]
+}
+
+run "refuses_a_function_that_nobody_reaches" {
+  command = plan
+  variables {
+    function_url = false
+  }
+  expect_failures = [var.function_url]
 }
 
 run "refuses_a_missing_secret" {
