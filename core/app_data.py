@@ -12,7 +12,7 @@ from core.books import Books
 from core.kinds import Kind
 from core.ports import AppKey, AppKeyEntry, Key, Store
 
-PARTITIONS = (*(f"objects/{kind}" for kind in Kind), "background", "idempotency")
+PARTITIONS = (*(f"objects/{kind}" for kind in Kind), "background", "conversations", "idempotency", "turns")
 """What follows `apps/{id}/`. The keys and the ledger, which are deleted each in its own way, are not among them."""
 
 _DELETED_AT_ONCE = 20

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from enum import Enum, auto
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 from pydantic_core import from_json
 
 from core import logs
@@ -51,6 +51,8 @@ class Ended(NamedTuple):
 
 
 class _Record(BaseModel):
+    model_config = ConfigDict(defer_build=True)
+
     shard: int
     at: int
     model: str

@@ -17,6 +17,8 @@ from core.ports import App, Limits
 from core.shards import MOST_SHARDS
 
 _MODEL_PATTERN = re.compile(r"[!-~]{1,256}")
+_OWN_TASK = re.compile(r"tasks\.[a-z_*]{1,50}")
+"""The operator's own tasks are rows of `trefoil.toml`, which this API need not know."""
 _NOT_IN_PATTERNS = re.compile(r"[\[\]?]")
 _MOST_IN_A_LIST = 200
 _MOST_COUNTED = 10**12
@@ -61,7 +63,8 @@ def _is_model_pattern(value: str) -> str:
 
 def _is_endpoint_pattern(value: str) -> str:
     names = [row.name for row in ENDPOINTS if not row.public]
-    if not _NOT_IN_PATTERNS.search(value) and any(fnmatchcase(name, value) for name in names):
+    is_known = any(fnmatchcase(name, value) for name in names) or _OWN_TASK.fullmatch(value)
+    if is_known and not _NOT_IN_PATTERNS.search(value):
         return value
     import difflib  # noqa: PLC0415 - of use for a mistake alone
 

@@ -69,6 +69,15 @@ def describe(table: tuple[Endpoint, ...]) -> Mapping[str, Any]:
 
 
 def _operation(row: Endpoint) -> _Object:
+    operation = _plain_operation(row)
+    if row.is_task:
+        from core import task_openapi  # noqa: PLC0415 - it brings all of the tasks with it
+
+        operation |= task_openapi.operation(row, operation)
+    return operation
+
+
+def _plain_operation(row: Endpoint) -> _Object:
     operation: _Object = {"operationId": row.name, "tags": [row.name.partition(".")[0]], "responses": _responses(row)}
     if parameters := [*_parameters(row)]:
         operation["parameters"] = parameters

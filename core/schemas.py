@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, StrictBool, StrictInt, StrictStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from core import errors
@@ -42,6 +42,8 @@ class Call(BaseModel):
     negative number can mean `without end`, so it is refused here.
     """
 
+    model_config = ConfigDict(defer_build=True)
+
     model: ModelName | None = None
     stream: StrictBool | None = None
     store: StrictBool | None = None
@@ -72,6 +74,8 @@ class ModelCall(Call):
 class ChatCompletion(ModelCall):
     """`POST /v1/chat/completions`."""
 
+    model_config = ConfigDict(defer_build=False)  # the most used: it is there before the first request
+
     messages: Annotated[list[Item], Field(min_length=1)]
 
 
@@ -85,7 +89,7 @@ def parse(schema: type[Call], body: bytes) -> Call:
         return schema.model_validate_json(body)
     except ValidationError as error:
         # The first problem is enough, as it is for OpenAI.
-        raise _explain(error.errors(include_url=False)[0]) from None
+        raise explain(error.errors(include_url=False)[0]) from None
 
 
 def parse_fields(fields: Mapping[str, list[str]]) -> Call:
@@ -108,7 +112,7 @@ def parse_fields(fields: Mapping[str, list[str]]) -> Call:
     try:
         return Call.model_validate({"model": model, "stream": stream, **numbers})
     except ValidationError as error:
-        raise _explain(error.errors(include_url=False)[0]) from None
+        raise explain(error.errors(include_url=False)[0]) from None
 
 
 _FORM_NUMBERS = ("n", "partial_images")
@@ -130,9 +134,10 @@ def is_object(body: bytes) -> bool:
     return True
 
 
-def _explain(problem: ErrorDetails) -> errors.InvalidRequest:
+def explain(problem: ErrorDetails) -> errors.InvalidRequest:
+    """What pydantic found, as OpenAI would say it."""
     kind = problem["type"]
-    param = _path(problem["loc"]) or None
+    param = path(problem["loc"]) or None
     if kind == "json_invalid":
         reason = problem.get("ctx", {}).get("error", "it ends too soon")
         return errors.InvalidRequest(f"The request body is not valid JSON: {reason}.", code="invalid_json")
@@ -151,12 +156,12 @@ def _explain(problem: ErrorDetails) -> errors.InvalidRequest:
     )
 
 
-def _path(location: tuple[int | str, ...]) -> str:
+def path(location: tuple[int | str, ...]) -> str:
     """A field's place as OpenAI writes it: `messages[0].content`."""
-    path = ""
+    text = ""
     for step in location:
-        path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else step
-    return path
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+    return text
 
 
 def _type_name(value: object) -> str:

@@ -138,6 +138,10 @@ class Settings(Section):
     limits: LimitSettings = LimitSettings()
     apps: AppSettings = AppSettings()
     cors: CorsSettings = CorsSettings()
+    tasks: InstanceOf[Section] | None = None
+    """`core.task_settings.TasksSettings`; None where the file says nothing of tasks, so that a cold start does not pay
+    for what it does not need.
+    """
     store: Annotated[str, AfterValidator(_has_scheme)] = DEFAULT_STORE
     """`SCHEME:PLACE`. Which schemes there are, and what a place looks like, is for each cloud's adapter to say."""
     request_timeout_seconds: Annotated[float, Field(gt=0)] | None = None
@@ -190,6 +194,8 @@ class Settings(Section):
                 values["models"][alias] = _checked(ModelSettings, model, ("models", alias))
             for name, price in values.get("prices", {}).items():
                 values["prices"][name] = _checked(PriceSettings, price, ("prices", name))
+            if "tasks" in values:
+                values["tasks"] = _tasks(values["tasks"])
             settings = _checked(cls, values, ())
         except _Mistake as mistake:
             raise ConfigurationError(_explain(mistake, file, given)) from None
@@ -240,7 +246,7 @@ _PLATFORM: Mapping[str, tuple[str, ...]] = {
 }
 """The variables that Azure sets where a managed identity is switched on."""
 
-_SECTIONS = ("upstreams", "models", "route", "retry", "limits", "apps", "cors", "prices")
+_SECTIONS = ("upstreams", "models", "route", "retry", "limits", "apps", "cors", "prices", "tasks")
 _TABLES_OF_SECTIONS = ("upstreams", "models", "prices")
 _SECRETS = ("api_key", "key", "token", "secret", "password")
 
@@ -280,6 +286,12 @@ def _complete_upstreams(values: dict[str, Any], file: Path) -> str:
     if not isinstance(default, str) or default not in upstreams:
         raise ConfigurationError(f"{file}: route.default_upstream: write one of {', '.join(upstreams)}.")
     return default
+
+
+def _tasks(values: Mapping[str, Any]) -> Section:
+    from core import task_settings  # noqa: PLC0415 - where nothing is said of tasks, nothing of them is loaded
+
+    return task_settings.read(values, _checked)
 
 
 def _refuse_secrets(place: str, upstream: Mapping[str, Any]) -> None:

@@ -197,7 +197,8 @@ class Tab:
         """With the searches of a model that searches for each of its answers, which upstream does not report."""
         if self._most is None or self._endpoint.name != "chat.completions.create":
             return usage
-        return replace(usage, web_searches=max(usage.web_searches, self._most.usage.web_searches))
+        searches = self._most.usage.web_searches
+        return usage if usage.web_searches >= searches else replace(usage, web_searches=searches)
 
     def _thought_tokens(self, until: float | None = None) -> int:
         seconds = (self.now() if until is None else until) - self._opened

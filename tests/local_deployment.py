@@ -37,7 +37,9 @@ class LocalDeployment:
 
     @classmethod
     @contextmanager
-    def started(cls, folder: Path, *options: str) -> Iterator[LocalDeployment]:
+    def started(
+        cls, folder: Path, *options: str, environ: Mapping[str, str] | None = None
+    ) -> Iterator[LocalDeployment]:
         description, log = folder / "deployment.json", folder / "log.txt"
         state = folder / "state"
         with log.open("w+") as output:
@@ -45,6 +47,7 @@ class LocalDeployment:
                 ["--json", str(description), "--state", str(state), *options],
                 port_base=free_port_base(7),
                 stdout=output,
+                environ=environ,
             )
             try:
                 _wait_for(description, process, log)
