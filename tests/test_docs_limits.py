@@ -32,6 +32,7 @@ from core.ports import App, Change, Key, Limits, Outcome, StoreError, Value
 from core.price import Price
 from core.prices import Prices
 from core.settings import Settings
+from core.shards import MOST_SHARDS
 from core.sqlite_store import SqliteStore
 from core.usage import Usage
 from local.staging import REPOSITORY
@@ -546,7 +547,7 @@ def test_a_dear_tier_and_an_unknown_one_are_paid_as_the_page_says() -> None:
     [
         ("usage is kept for {} days", usage_archive._KEPT_SECONDS // 86_400),
         ("Those younger than {} minutes", LONGEST_REQUEST_SECONDS // 60),
-        ("over N items, up to {}.", manage_schemas.MOST_SHARDS),
+        ("over N items, up to {}.", MOST_SHARDS),
         ("a token for each of the body's bytes, {} for the chat's template", bounds._TEMPLATE_TOKENS),
         ("(`max_retries`, {} by default)", openai.DEFAULT_MAX_RETRIES),
         ("says, up to {two} minutes", MAX_RETRY_AFTER_DELAY // 60),
