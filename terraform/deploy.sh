@@ -33,4 +33,9 @@ case $said in arm64:* | x86_64:*) ;; *) fail "$file: $said" ;; esac
 terraform -chdir="$root" apply -input=false -var-file="$file" "$@"
 if [ -f "$root/push.py" ]; then # where Terraform cannot hand over the package itself
     "${PYTHON:-python3}" "$root/push.py" "build/$cloud.zip"
+    # What one can go back to: such a cloud keeps no versions.
+    if ! cmp -s "build/$cloud.zip" "build/$cloud.deployed.zip"; then
+        [ ! -f "build/$cloud.deployed.zip" ] || mv "build/$cloud.deployed.zip" "build/$cloud.before.zip"
+        cp "build/$cloud.zip" "build/$cloud.deployed.zip"
+    fi
 fi

@@ -118,7 +118,7 @@ variable "min_instances" {
 }
 
 variable "max_instances" {
-  description = "The flood cap: how many instances can run at a time; what is more is answered with 429 by the cloud. null for the cloud's own limit."
+  description = "The flood cap: how many instances can run at a time; what is more is refused by the cloud (429 on AWS and Google Cloud). null for the cloud's own limit."
   type        = number
   default     = 5
 
