@@ -12,6 +12,7 @@ import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from core import errors, logs
@@ -22,12 +23,38 @@ from core.usage_archive import UsageArchive
 
 _QUICK_TRIES = 3
 """While the client still waits for the end of its answer."""
+_PATIENCE_SECONDS = 2.0
+"""A store that takes longer may fail, and the process end meanwhile: so the log is told by then."""
 _FIRST_WAIT_SECONDS = 0.1
 _LONGEST_WAIT_SECONDS = 30.0
 _CLOSING_SECONDS = 2.0
 _REVOCATIONS = 6
 """A reservation whose answer did not come may still be on its way: it is given back in half a minute, or was lost."""
 _FIRST_REVOCATION_WAIT_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A settlement that is not made yet, and what the log has been told of it."""
+
+    reservation: Reservation
+    change: Change
+    is_said: bool = False
+
+    def say_postponed(self) -> None:
+        """With all that it takes to make it: whatever becomes of the process, this line is there."""
+        if not self.is_said:
+            self.is_said = True
+            amounts, unmark = dict(self.change.amounts), self.change.unmark
+            logs.write(logging.ERROR, "settlement_postponed", **self._fields(), amounts=amounts, unmark=unmark)
+
+    def say_made(self) -> None:
+        """Only where it was said to be postponed."""
+        if self.is_said:
+            logs.write(logging.INFO, "settlement_made", **self._fields())
+
+    def _fields(self) -> dict[str, object]:
+        return {"app": self.reservation.app.id, "shard": self.reservation.shard, "id": self.reservation.id}
 
 
 class Settlements:
@@ -40,11 +67,13 @@ class Settlements:
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         random: Callable[[], float] = random.random,
+        patience_seconds: float = _PATIENCE_SECONDS,
     ) -> None:
         self._ledger = ledger
         self._archive = archive
         self._sleep = sleep
         self._random = random
+        self._patience_seconds = patience_seconds
         self._working: set[asyncio.Task[Any]] = set()
         self._tidying: set[tuple[str, int]] = set()
 
@@ -112,8 +141,10 @@ class Settlements:
         await asyncio.gather(*self._working, return_exceptions=True)
 
     async def _insist(self, reservation: Reservation, work: Callable[[], Awaitable[object]], change: Change) -> None:
+        pending = _Pending(reservation, change)
+        saying = asyncio.get_running_loop().call_later(self._patience_seconds, pending.say_postponed)
         quick = self._start(self._try(work, _QUICK_TRIES))
-        quick.add_done_callback(lambda done: self._postpone(done, reservation, work, change))
+        quick.add_done_callback(lambda done: self._go_on(done, saying, pending, work))
         await asyncio.shield(quick)
 
     def _start(self, work: Any) -> asyncio.Task[bool]:
@@ -136,25 +167,28 @@ class Settlements:
             await self._sleep(wait * (0.5 + self._random() / 2))
             wait = min(_LONGEST_WAIT_SECONDS, wait * 2)
 
-    def _postpone(
+    def _go_on(
         self,
         quick: asyncio.Task[bool],
-        reservation: Reservation,
+        saying: asyncio.TimerHandle,
+        pending: _Pending,
         work: Callable[[], Awaitable[object]],
-        change: Change,
     ) -> None:
-        if not quick.cancelled() and (quick.exception() is not None or quick.result()):
+        saying.cancel()
+        if not quick.cancelled() and quick.exception() is not None:
             return
-        fields = {"app": reservation.app.id, "shard": reservation.shard, "id": reservation.id}
-        logs.write(logging.ERROR, "settlement_postponed", **fields, amounts=dict(change.amounts), unmark=change.unmark)
+        if not quick.cancelled() and quick.result():
+            pending.say_made()
+            return
+        pending.say_postponed()
 
-        async def go_on() -> bool:
+        async def until_made() -> bool:
             await self._try(work, None)
-            logs.write(logging.INFO, "settlement_made", **fields)
+            pending.say_made()
             return True
 
         if not quick.cancelled():  # which it is when the process ends
-            self._start(go_on())
+            self._start(until_made())
 
     def tidy(self, reservation: Reservation, counters: Mapping[str, int]) -> None:
         """Take away what is over, while nobody waits for it, unless this is being done."""

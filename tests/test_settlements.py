@@ -113,6 +113,26 @@ async def test_a_settlement_outlives_a_store_that_is_down(
     await settlements.close()
 
 
+async def test_a_store_that_takes_its_time_is_told_of_before_it_answers(
+    store: _Failing, sqlite: SqliteStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The process may end while it waits: all that it takes to settle has to be in the log by then."""
+    caplog.set_level(logging.INFO, "trefoil")
+    ledger = Ledger(store)
+    settlements = Settlements(ledger, UsageArchive(store), patience_seconds=0)
+    reservation = await ledger.reserve(_APP, "completions.create", "m", tokens=0, nano_usd=500)
+    store.slow = asyncio.Event()
+    settling = asyncio.ensure_future(settlements.settle(reservation, Usage(), 200))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    [postponed] = _lines(caplog)
+    assert (postponed["event"], postponed["unmark"]) == ("settlement_postponed", f"r/{reservation.id}")
+    store.slow.set()
+    await settling
+    assert [line["event"] for line in _lines(caplog)] == ["settlement_postponed", "settlement_made"]
+    await settlements.close()
+
+
 async def test_a_settlement_outlives_its_caller(store: _Failing, sqlite: SqliteStore) -> None:
     ledger = Ledger(store)
     settlements = Settlements(ledger, UsageArchive(store))
