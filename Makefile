@@ -5,7 +5,7 @@ PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test setup check node rie cosmos stores suite conformance package deploy destroy checkov lock prices clean
+.PHONY: help run test setup check node rie cosmos stores suite conformance package deploy destroy checkov lock prices bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -59,6 +59,9 @@ lock:  ## resolve the dependencies of pyproject.toml anew (needs uv)
 
 prices: $(VENV)/dev.stamp  ## generate core/prices.json, the prices of models, from the installed genai-prices
 	@$(BIN)/python -m local.prices
+
+bench: $(VENV)/dev.stamp  ## measure what it adds to a call (minutes); make bench PEERS=litellm,portkey,aiohttp ARGS="--quick"
+	@$(BIN)/python -m local.bench --peers "$(PEERS)" $(ARGS)
 
 clean:  ## remove what the other targets made
 	rm -rf $(VENV) .trefoil build .pytest_cache .mypy_cache .ruff_cache

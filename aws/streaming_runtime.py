@@ -1,7 +1,8 @@
 """The Lambda runtime that streams, started by `run` in place of AWS's own, which cannot from Python.
 
 It speaks the Runtime API with the standard library alone. Every answer, errors too, is a JSON prelude, eight NUL bytes
-and the body, as a function URL with InvokeMode RESPONSE_STREAM wants it. To be deleted once awslambdaric can stream.
+and the body, as a function URL with InvokeMode RESPONSE_STREAM wants it, and a REST API whose responseTransferMode is
+STREAM. To be deleted once awslambdaric can stream.
 
 https://docs.aws.amazon.com/lambda/latest/dg/runtimes-custom.html#runtimes-custom-response-streaming
 """

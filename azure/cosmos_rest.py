@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import httpx2
 
+from core import tls
 from core.ports import StoreError
 from cosmos_credential import Credential
 from cosmos_session import Session
@@ -43,7 +44,7 @@ _NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 
 
 def make_client() -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(timeout=_TIMEOUT, limits=_LIMITS)
+    return httpx2.AsyncClient(timeout=_TIMEOUT, limits=_LIMITS, verify=tls.context())
 
 
 @dataclass(frozen=True, slots=True)

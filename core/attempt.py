@@ -2,39 +2,41 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
 import httpx2
-import openai
 from pydantic_core import from_json
 
 from core import errors, logs, schemas
+from core.deadline import Deadline
 from core.endpoints import Endpoint
 from core.forms import canonical_type, is_form
 from core.http import Request, Response
 from core.openai_client import Client
+from core.openai_sdk import openai
 from core.retry import Cause, Failure, is_transient
 from core.stream import ByteStream, EventStream
 
 _REQUEST_HEADERS = ("accept", "openai-beta", "x-client-request-id")
 """A client's headers that go up. Its credentials, organisation, cookies and address stay here."""
 
-_RESPONSE_HEADERS = (
-    "cache-control",
-    "content-disposition",
-    "content-type",
-    "openai-model",
-    "openai-processing-ms",
-    "openai-version",
-    "retry-after",
-    "retry-after-ms",
-    "x-request-id",
-    "x-should-retry",
+_RESPONSE_HEADERS = frozenset(
+    {
+        b"cache-control",
+        b"content-disposition",
+        b"content-type",
+        b"openai-model",
+        b"openai-processing-ms",
+        b"openai-version",
+        b"retry-after",
+        b"retry-after-ms",
+        b"x-request-id",
+        b"x-should-retry",
+    }
 )
 """Upstream's headers that come down. Its rate limits and organisation are the operator's affairs, framing ours."""
 
@@ -111,7 +113,8 @@ def left_seconds(*deadlines: float | None) -> float | None:
 
 
 def _sent_headers(request: Request) -> dict[str, str]:
-    headers = _printable(request.headers, _REQUEST_HEADERS)
+    given = request.headers
+    headers = {name: given[name] for name in _REQUEST_HEADERS if name in given and _is_printable(given[name])}
     content_type = request.headers.get("content-type", "")
     # Any other body is JSON, whatever the client called it.
     return {**headers, "content-type": canonical_type(content_type)} if is_form(content_type) else headers
@@ -120,13 +123,12 @@ def _sent_headers(request: Request) -> dict[str, str]:
 async def _chunks(answer: httpx2.Response, request: Request) -> AsyncGenerator[bytes, None]:
     try:
         async with contextlib.aclosing(answer):
-            chunks = answer.aiter_bytes()
-            while True:
-                async with asyncio.timeout(left_seconds(request.deadline)):
-                    chunk = await anext(chunks, None)
-                if chunk is None:
-                    return
-                yield chunk
+            deadline = Deadline(left_seconds(request.deadline))
+            with contextlib.closing(deadline):
+                # Nothing was to be compressed. What is raw passes through fewer hands.
+                chunks = answer.aiter_bytes() if "content-encoding" in answer.headers else answer.aiter_raw()
+                while (chunk := await deadline.next(chunks)) is not None:
+                    yield chunk
     except TimeoutError:
         raise _too_slow() from None
     except httpx2.HTTPError as error:
@@ -179,12 +181,18 @@ def _error_code(content: bytes) -> str | None:
 
 
 def _kept_headers(answer: httpx2.Response, request: Request) -> dict[str, str]:
-    return {"x-request-id": request.id, **_printable(answer.headers, _RESPONSE_HEADERS)}
+    kept: dict[str, str] = {}
+    for raw_name, raw_value in answer.headers.raw:  # to look a name up in them takes as long as to go through them
+        name, value = raw_name.lower(), raw_value.decode("latin-1")
+        if name in _RESPONSE_HEADERS and _is_printable(value):
+            known = kept.get(name.decode())
+            kept[name.decode()] = value if known is None else f"{known}, {value}"
+    return {"x-request-id": request.id, **kept}
 
 
-def _printable(headers: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
-    """Those of `names` that are there, but for values beyond ASCII, which not every server and client can take."""
-    return {name: value for name in names if (value := headers.get(name)) and value.isascii() and value.isprintable()}
+def _is_printable(value: str) -> bool:
+    """Not every server and client can take values beyond ASCII."""
+    return bool(value) and value.isascii() and value.isprintable()
 
 
 def _media_type(answer: httpx2.Response) -> str:

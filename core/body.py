@@ -22,7 +22,7 @@ class Body:
     """If it is a form, the values of its fields that are no files; None otherwise."""
 
 
-_EMPTY = Body(schemas.Call())
+_EMPTY = Body(schemas.Call.model_construct())
 
 
 def read(endpoint: Endpoint, request: Request, *, limit_bytes: int) -> Body:

@@ -6,13 +6,15 @@ what they don't know.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import TypedDict
 from urllib.parse import quote
 
 import httpx2
-import openai
 
+from core import tls
+from core.openai_sdk import openai
 from core.settings import Settings
 from core.upstream_settings import OpenAIUpstream, UpstreamSettings
 
@@ -45,7 +47,7 @@ class Common(TypedDict):
 
 
 class Client:
-    """Of the SDK's clients, each is made when first used: by then the event loop that it belongs to runs."""
+    """One of the SDK's clients. It belongs to the event loop that uses it first; making it takes none."""
 
     def __init__(self, settings: Settings, name: str) -> None:
         upstream = settings.upstreams[name]
@@ -54,6 +56,11 @@ class Client:
         self._names_deployments = upstream.names_deployments
         self._is_anonymous = upstream.kind == "compatible" and name not in settings.keys
         self._sdk: openai.AsyncOpenAI | None = None
+
+    def prepare(self) -> None:
+        """Make the SDK's client now, so that no call waits for it. What the SDK refuses, it refuses each call."""
+        with contextlib.suppress(openai.OpenAIError):
+            self._sdk = self._sdk or _make(self._settings, self._name)
 
     async def send(
         self, method: str, path: str, query: str, *, headers: Mapping[str, str], body: bytes, model: str | None
@@ -132,5 +139,6 @@ def _common(upstream: UpstreamSettings) -> Common:
             # A redirect would carry a prompt to a place that nobody configured.
             follow_redirects=False,
             event_hooks={"request": [_prepare]},
+            verify=tls.context(),
         ),
     }

@@ -176,6 +176,8 @@ class AppKey(_Record):
 class AppKeyEntry(_Record):
     """One line of the list of an app's keys."""
 
+    model_config = ConfigDict(defer_build=True)
+
     digest: str
 
     @staticmethod

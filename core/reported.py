@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, OnErrorOmit, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, OnErrorOmit, ValidationError
 
 from core.endpoints import Endpoint
 from core.schemas import Item
@@ -62,6 +62,8 @@ class _Answer(BaseModel):
 
 class _Wrapped(_Answer):
     """An answer with images in it, or an event that may have an answer in it."""
+
+    model_config = ConfigDict(defer_build=True)
 
     data: Annotated[list[OnErrorOmit[Item]] | Any, Field(union_mode="left_to_right")] = None
     response: Annotated[_Answer | Any, Field(union_mode="left_to_right")] = None

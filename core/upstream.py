@@ -66,6 +66,8 @@ class Upstream:
         self._routes = route.routes(settings)
         self._rests = route.Rests(settings.route.rest_seconds, self._around.monotonic)
         self._clients = {name: Client(settings, name) for name in settings.upstreams}
+        # The others' are made when they are first used.
+        self._clients[settings.route.default_upstream].prepare()
 
     async def send(
         self,

@@ -9,6 +9,7 @@ import calendar
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 TOTAL = "all"
 """The counter of all that an app has ever spent and reserved, in nano-dollars."""
@@ -78,7 +79,12 @@ class Windows:
 
 def iso_day(at: int) -> str:
     """The day of a moment, such as `2026-11-25`."""
-    return time.strftime("%Y-%m-%d", time.gmtime(at))
+    return _written_day(at // _DAY_SECONDS)
+
+
+@lru_cache(maxsize=16)  # each request asks for the same few, again and again
+def _written_day(days: int) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(days * _DAY_SECONDS))
 
 
 def _is_stale(name: str, oldest_minute: int, oldest_day: str) -> bool:

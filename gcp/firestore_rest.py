@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx2
 
-from core import errors
+from core import errors, tls
 from core.ports import StoreError
 
 TokenSource = Callable[[], Awaitable[str]]
@@ -89,7 +89,7 @@ class FirestoreRest:
     async def _attempt(self, method: str, content: bytes) -> Any:
         headers = {"content-type": "application/json", **await self._authorization()}
         if self._client is None:
-            self._client = httpx2.AsyncClient(timeout=_TIMEOUT, limits=_LIMITS)
+            self._client = httpx2.AsyncClient(timeout=_TIMEOUT, limits=_LIMITS, verify=tls.context())
         try:
             answer = await self._client.post(self._url + method, content=content, headers=headers)
         except httpx2.HTTPError as error:

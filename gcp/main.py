@@ -38,6 +38,7 @@ def _gateway() -> Gateway:
     return Gateway(_settings, _store)
 
 
+_gateway()  # no request waits until it is made
 _application = AsgiApplication(
     _gateway,
     body_limit_bytes=_settings.limits.body_bytes,

@@ -33,7 +33,8 @@ def lambda_handler(event: Event, context: Any) -> object:
 
 
 async def answer(event: Event, *, deadline: float, request_id: str) -> SampleResponse:
-    return await _PATHS[event["rawPath"]](event)
+    path = event["rawPath"] if "rawPath" in event else "/" + event["path"].split("/")[1]
+    return await _PATHS[path](event)
 
 
 def head(response: SampleResponse) -> dict[str, Any]:
@@ -122,7 +123,8 @@ async def _exiting_chunks(event: Event) -> AsyncGenerator[bytes, None]:
 
 
 async def _pass_gate(event: Event) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", int(event["rawQueryString"]))
+    port = event["rawQueryString"] if "rawQueryString" in event else next(iter(event["queryStringParameters"]))
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(port))
     await reader.read()
     writer.close()
 

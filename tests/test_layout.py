@@ -19,11 +19,13 @@ from local.staging import REPOSITORY, stage
 _CLOUDS = ("aws", "azure", "gcp")
 _CORE_MAY_IMPORT = {"core", "pydantic", "pydantic_core", *sys.stdlib_module_names}
 _MAY_IMPORT_TOO = {  # what openai brings
-    "attempt.py": {"openai", "httpx2"},
+    "attempt.py": {"httpx2"},
     "content.py": {"jiter"},
     "cloud_clients.py": {"openai"},
-    "openai_client.py": {"openai", "httpx2"},
+    "openai_client.py": {"httpx2"},
+    "openai_sdk.py": {"anyio", "openai"},
     "references.py": {"jiter"},
+    "tls.py": {"httpx2"},
 }
 
 

@@ -1,0 +1,83 @@
+"""What a cold start loads: so many modules, in so many times the time that pydantic alone takes, and no more.
+
+Who goes over a budget has added something that the first request may not need. What it is, `python -X importtime` says.
+"""
+
+from __future__ import annotations
+
+import compileall
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from local.staging import stage
+
+_RUNS = 5
+_MEASURE = "\nimport sys, time; print(len(sys.modules), time.process_time())"
+_ENVIRONMENT = {"OPENAI_API_KEY": "sk-any", "TREFOIL_STORE": "sqlite:/nowhere/store"}
+_NEVER = {
+    "aiohttp",
+    "boto3",
+    "core.cloud_clients",
+    "core.cloud_upstreams",
+    "core.manage",
+    "core.openapi",
+    "openai.resources.chat",
+    "openai.types.chat.chat_completion",
+}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What one cloud's entry may load beyond what its platform's runtime has loaded."""
+
+    cloud: str
+    entry: str
+    runtime: str
+    """What the platform imports before the entry."""
+    modules: int
+    pydantics: float
+    """In units of the CPU time that `import pydantic` takes."""
+
+
+_BUDGETS = [
+    Budget("aws", "lambda_function", "import json", modules=480, pydantics=10),
+    Budget(
+        "azure", "function_app", "import azure.functions, azurefunctions.extensions.base", modules=390, pydantics=10
+    ),
+    Budget("gcp", "main", "import functions_framework.aio", modules=310, pydantics=10),
+]
+"""Of the time, about two thirds are used: a busy machine makes more of a difference than a small module."""
+
+
+def _loaded(program: str, folder: Path) -> tuple[int, float]:
+    """How many modules a program has loaded in the end, and how many seconds of CPU it has taken."""
+    environment = {**_ENVIRONMENT, "PATH": os.environ["PATH"], "PYTHONPATH": str(folder)}
+    command = [sys.executable, "-c", program + _MEASURE]
+    run = subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    modules, seconds = run.stdout.split()
+    return int(modules), float(seconds)
+
+
+@pytest.mark.parametrize("budget", _BUDGETS, ids=lambda budget: budget.cloud)
+def test_a_cold_start_loads_no_more_than_it_may(budget: Budget, tmp_path: Path) -> None:
+    folder = stage(budget.cloud, tmp_path / budget.cloud)
+    compileall.compile_dir(folder, quiet=1)
+    entry = f"{budget.runtime}\nimport {budget.entry}\nimport sys\nassert not {_NEVER} & set(sys.modules)"
+    bare: list[float] = []
+    runtime: list[float] = []
+    pydantic: list[float] = []
+    whole: list[float] = []
+    for _ in range(_RUNS):  # in turns, so that what else the machine does hits all of them; the least is the truest
+        bare.append(_loaded("", folder)[1])
+        pydantic.append(_loaded("import pydantic", folder)[1])
+        before, seconds = _loaded(budget.runtime, folder)
+        runtime.append(seconds)
+        after, seconds = _loaded(entry, folder)
+        whole.append(seconds)
+    assert after - before <= budget.modules
+    assert (min(whole) - min(runtime)) / (min(pydantic) - min(bare)) <= budget.pydantics
