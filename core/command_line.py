@@ -58,10 +58,10 @@ def _add_app(parser: argparse.ArgumentParser) -> None:
 def _add_key(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True)
     new = _verb(verbs, "new", "make a key, and the app where it is new; prints the key")
-    new.add_argument("--app", required=True, help="the app's name, such as web-shop")
+    new.add_argument("--app", type=_app_name, required=True, help="the app's name, such as web-shop")
     new.add_argument("--label", default="", help="a note, such as who has it")
     _with_end(new, "how long the key works (default: without end)")
-    _verb(verbs, "list", "list keys").add_argument("--app", help="only this app's")
+    _verb(verbs, "list", "list keys").add_argument("--app", type=_app_name, help="only this app's")
     rotate = _identified(_verb(verbs, "rotate", "make a new key for an old one, which ends a while later"))
     rotate.add_argument(
         "--overlap", type=_duration, default=_SECONDS["d"], help="how long both work, such as 12h (default: 1d)"
@@ -73,7 +73,7 @@ def _add_key(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_usage(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--app", help="only this app's, and what is left of its budgets")
+    parser.add_argument("--app", type=_app_name, help="only this app's, and what is left of its budgets")
     parser.add_argument("--from", dest="first", metavar="DAY", help="such as 2026-11-01 (default: this month's first)")
     parser.add_argument("--to", dest="last", metavar="DAY", help="the last day (default: today), UTC")
     parser.add_argument("--by", metavar="WHAT", help="app, day, endpoint, model, or several, as in day,model")
@@ -84,7 +84,7 @@ def _add_usage(parser: argparse.ArgumentParser) -> None:
 
 def _add_reservation(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True)
-    _verb(verbs, "list", "list what is reserved").add_argument("--app", help="only this app's")
+    _verb(verbs, "list", "list what is reserved").add_argument("--app", type=_app_name, help="only this app's")
     release = _confirmed(_identified(_verb(verbs, "release", "settle what a process that died has reserved")))
     payer = release.add_mutually_exclusive_group(required=True)
     payer.add_argument("--charge", action="store_true", help="the app pays all that is reserved")
@@ -102,13 +102,13 @@ def _verb(
 
 
 def _named(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    parser.add_argument("name", help="the app's name")
+    parser.add_argument("name", type=_app_name, help="the app's name")
     return parser
 
 
 def _identified(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("id", help="its id, as listed")
-    parser.add_argument("--app", help="whose it is; without it, all apps are searched")
+    parser.add_argument("--app", type=_app_name, help="whose it is; without it, all apps are searched")
     return parser
 
 
@@ -151,7 +151,16 @@ def _text(written: str) -> str | None:
 
 
 def _number(written: str) -> int | None:
-    return None if written == _NONE else int(written)
+    try:
+        return None if written == _NONE else int(written)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{written}' is no number: write such as 60, or none") from None
+
+
+def _app_name(written: str) -> str:
+    if not written:
+        raise argparse.ArgumentTypeError("an app has a name: write it, such as web-shop")
+    return written
 
 
 def _duration(written: str) -> int:

@@ -114,10 +114,14 @@ class HttpTransport:
         """
         self._url = url.rstrip("/").removesuffix("/v1")
         self._admin_key = admin_key
-        place = urlsplit(self._url)
+        wrong = f"'{url}' is no URL of a service: write one such as https://trefoil.example."
+        try:
+            place = urlsplit(self._url)
+        except ValueError:
+            raise Refused(wrong) from None
         is_near = place.hostname in _LOOPBACK
         if place.scheme not in ("http", "https") or not place.hostname:
-            raise Refused(f"'{url}' is no URL of a service: write one such as https://trefoil.example.")
+            raise Refused(wrong)
         if place.scheme == "http" and not is_near:
             raise Refused(f"{url} would carry the admin key in the clear: write https://.")
         # This machine is not behind its own proxy.
@@ -137,7 +141,7 @@ class HttpTransport:
         except urllib.error.HTTPError as error:
             with error:
                 return Answer(error.code, error.read())
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException, UnicodeError) as error:  # the last is of a host that can have no such name
             reason = getattr(error, "reason", None) or error
             raise Refused(f"{self._url} cannot be reached: {reason}") from None
 

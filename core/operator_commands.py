@@ -118,7 +118,9 @@ class Commands:
     def _change_app(self, options: argparse.Namespace, change: Mapping[str, object]) -> None:
         if not change:
             raise Refused(f"Nothing to change: `app set {options.name} --help` lists what can be set.")
-        version = vars(options).get("if_version") or self._api.call("GET", _app(options.name))["version"]
+        version = vars(options).get("if_version")
+        if version is None:
+            version = self._api.call("GET", _app(options.name))["version"]
         _print_app(options, self._api.call("PATCH", _app(options.name), change, version=version))
 
     def _delete_app(self, options: argparse.Namespace) -> None:
@@ -139,6 +141,7 @@ class Commands:
             if refused.code != "not_found":
                 raise
             self._api.call("POST", "/apps", {"id": options.app})
+            print(f"The app '{options.app}' is new, and has no limits.", file=sys.stderr)
             key = self._api.call("POST", path, wanted)
         _print_key(options, key)
 
@@ -201,25 +204,47 @@ class Commands:
         what = f"charge '{app}' {amount}" if options.charge else f"give '{app}' {amount} back"
         _confirm(options, f"Release the reservation {options.id}, and {what}?")
         query = urlencode({"charge": str(options.charge).lower(), "force": str(options.force).lower()})
-        released = self._api.call("DELETE", f"{_app(app)}/reservations/{quote(options.id, safe='')}?{query}")
+        try:
+            released = self._api.call("DELETE", f"{_app(app)}/reservations/{quote(options.id, safe='')}?{query}")
+        except Refused as refused:
+            raise Refused(str(refused).replace("send force=true", "add --force"), code=refused.code) from None
         done = f"{amount} are charged to '{app}'." if options.charge else f"'{app}' has {amount} back."
         _print_done(options, released, done)
 
     def _replay(self, options: argparse.Namespace) -> None:
-        left = postponed.read(sys.stdin)
-        made = [
-            self._api.call(
-                "POST",
-                f"{_app(one['app'])}/settlements",
-                {"shard": one["shard"], "amounts": one["amounts"], "unmark": one["unmark"]},
-            )["made"]
-            for one in left.settlements
-        ]
-        told = {"made": made.count(True), "were_made_before": made.count(False), "cannot_be": left.unmarked}
+        """
+        Raises:
+            Refused: some of the log was not understood. The rest is made.
+        """
+        if sys.stdin is None:
+            raise Refused("Standard input is closed: give it the log, as in `settlement replay < log`.")
+        left = postponed.read(sys.stdin.read())
+        made = [self._settle(one) for one in left.settlements]
+        told = {
+            "made": made.count(True),
+            "were_made_before": made.count(False),
+            "cannot_be": left.unmarked + made.count(None),
+            "not_understood": left.not_understood,
+        }
         if options.json:
             _print_json(told)
         else:
             print(tables.named({name.replace("_", " "): count for name, count in told.items()}))
+        if left.not_understood:
+            raise Refused(
+                f"{left.not_understood} mentions of settlement_postponed were not understood: give the log's lines as "
+                "the process wrote them, or as docs/operating.md exports them."
+            )
+
+    def _settle(self, left: Mapping[str, Any]) -> bool | None:
+        """Whether it was made now, or before; None where it cannot be, since its app is deleted."""
+        wanted = {name: left[name] for name in ("shard", "amounts", "unmark")}
+        try:
+            return bool(self._api.call("POST", f"{_app(left['app'])}/settlements", wanted)["made"])
+        except Refused as refused:
+            if refused.code != "not_found":
+                raise
+            return None
 
 
 def _app(name: str) -> str:
@@ -305,7 +330,9 @@ def _print_done(options: argparse.Namespace, answer: Mapping[str, Any], told: st
 
 
 def _print_json(value: object) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    # An output of fewer characters would replace some by what is no JSON.
+    has_all = (sys.stdout.encoding or "").lower() in ("utf-8", "utf8")
+    print(json.dumps(value, indent=2, ensure_ascii=not has_all))
 
 
 def _confirm(options: argparse.Namespace, question: str) -> None:
@@ -315,7 +342,7 @@ def _confirm(options: argparse.Namespace, question: str) -> None:
     """
     if options.yes:
         return
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise Refused("This cannot be undone, and nobody is there to ask: add --yes.")
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):

@@ -268,9 +268,46 @@ def test_settlements_are_made_from_a_log(run: CommandLine, monkeypatch: pytest.M
     for made in (1, 0):
         monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(log)))
         told = run.done("settlement", "replay", "--json").json
-        assert told == {"made": made, "were_made_before": 1 - made, "cannot_be": 1}
+        assert told == {"made": made, "were_made_before": 1 - made, "cannot_be": 1, "not_understood": 0}
     [still] = run.done("reservation", "list", "--json").json
     assert still["id"] == reserved
+
+
+def test_settlements_of_a_deleted_app_do_not_stop_the_rest(run: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.done("app", "create", "web-shop", "--budget-total-usd", "1")
+    lines = []
+    for app_id, reserved in (("gone", "0123456789abcdef"), ("web-shop", run.use("web-shop", None))):
+        event = {"severity": "ERROR", "event": "settlement_postponed", "app": app_id, "shard": 0, "id": reserved}
+        lines.append(json.dumps(event | {"amounts": {"all": -400_000}, "unmark": f"r/{reserved}"}))
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(lines)))
+    told = run.done("settlement", "replay", "--json").json
+    assert told == {"made": 1, "were_made_before": 0, "cannot_be": 1, "not_understood": 0}
+    assert run.done("reservation", "list", "--json").json == []
+
+
+def test_a_log_that_is_not_understood_is_a_1(run: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("event=settlement_postponed app=web-shop\n" * 2))
+    printed = run("settlement", "replay", "--json")
+    assert (printed.code, printed.json["not_understood"]) == (1, 2)
+    assert printed.err.startswith("trefoil: 2 mentions of settlement_postponed were not understood")
+    assert printed.err.count("\n") == 1
+
+
+def test_a_new_app_is_not_made_without_a_word(run: CommandLine) -> None:
+    said = "The app 'web-shop' is new, and has no limits.\n"
+    assert said in run.done("key", "new", "--app", "web-shop").err
+    assert said not in run.done("key", "new", "--app", "web-shop").err
+
+
+def test_version_0_is_a_version(run: CommandLine) -> None:
+    run.done("app", "create", "web-shop")
+    assert "it has version 1 now" in run.refused("app", "set", "web-shop", "--models", "o3", "--if-version", "0")
+
+
+def test_a_young_reservation_s_refusal_names_the_option(run: CommandLine) -> None:
+    run.done("app", "create", "web-shop", "--budget-total-usd", "1")
+    refusal = run.refused("reservation", "release", str(run.use("web-shop", None)), "--refund", "--yes")
+    assert "or add --force." in refusal
 
 
 @pytest.mark.parametrize(
@@ -304,6 +341,8 @@ def test_a_mistake_is_one_clear_line(run: CommandLine, arguments: list[str], sai
         ["app"],
         ["key", "new"],
         ["app", "set", "x", "--requests-per-minute", "many"],
+        ["app", "show", ""],
+        ["key", "list", "--app", ""],
         ["key", "rotate", "x", "--overlap", "1 day"],
         ["reservation", "release", "x"],
         ["--url", "http://127.0.0.1", "--store", "file", "app", "list"],
@@ -338,12 +377,21 @@ def test_a_store_that_cannot_be_opened(tmp_path: Path, capsys: pytest.CaptureFix
     assert "cannot be used" in capsys.readouterr().err
 
 
+def test_what_is_no_number_is_said_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["app", "set", "x", "--requests-per-minute", "many"])
+    assert "'many' is no number: write such as 60, or none" in capsys.readouterr().err
+
+
+def _environ(environ: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("TREFOIL_")} | environ
+
+
 def _command(environ: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("TREFOIL_")}
     return subprocess.run(
         [sys.executable, "-m", "core", *arguments],
         cwd=REPOSITORY,
-        env=kept | environ,
+        env=_environ(environ),
         capture_output=True,
         text=True,
         check=False,
@@ -383,7 +431,10 @@ def test_of_several_processes_one_makes_a_change(tmp_path: Path) -> None:
         ({"TREFOIL_URL": "http://trefoil.invalid", "TREFOIL_ADMIN_KEY": "k"}, "would carry the admin key in the clear"),
         ({"TREFOIL_URL": "trefoil.invalid", "TREFOIL_ADMIN_KEY": "k"}, "is no URL of a service"),
         ({"TREFOIL_URL": "http://127.0.0.1:9", "TREFOIL_ADMIN_KEY": "k"}, "http://127.0.0.1:9 cannot be reached: "),
+        ({"TREFOIL_URL": "http://[bad", "TREFOIL_ADMIN_KEY": "k"}, "'http://[bad' is no URL of a service"),
+        ({"TREFOIL_URL": f"https://{'a' * 64}.example", "TREFOIL_ADMIN_KEY": "k"}, "cannot be reached: "),
         ({"TREFOIL_STORE": "dynamodb:trefoil"}, "TREFOIL_STORE names no embedded store: set TREFOIL_URL"),
+        ({"TREFOIL_ADMIN_KEY": "k"}, "set TREFOIL_URL to the URL of the service, or give --store FILE"),
     ],
 )
 def test_what_stands_in_the_environment_is_checked(environ: dict[str, str], said: str) -> None:
@@ -413,3 +464,71 @@ def test_a_key_that_does_not_fit(
     printed = capsys.readouterr().err
     assert said in printed
     assert given not in printed
+
+
+def _shell(store_file: Path, script: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """A script in which `$core` is the command line on a store."""
+    core = f"{sys.executable} -m core --store {store_file}"
+    return subprocess.run(
+        ["bash", "-c", script],
+        cwd=REPOSITORY,
+        env=_environ({"core": core, **environ}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "said"),
+    [
+        ("$core settlement replay <&-", 1, "trefoil: Standard input is closed"),
+        ("$core app delete web-shop <&-", 1, "trefoil: This cannot be undone, and nobody is there to ask"),
+        ("$core app list --json > /dev/full", 1, "No space left on device"),
+        ("$core app list --json >&-", 1, "trefoil: Standard output is closed"),
+    ],
+)
+def test_what_cannot_be_read_or_written_is_one_clear_line(tmp_path: Path, script: str, code: int, said: str) -> None:
+    store_file = tmp_path / "store.sqlite3"
+    assert main(["--store", str(store_file), "app", "create", "web-shop"]) == 0
+    ended = _shell(store_file, script)
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (code, "", 1)
+    assert said in ended.stderr
+
+
+def test_a_reader_that_leaves_gets_no_traceback(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run(
+        [sys.executable, "-m", "core", "--store", str(tmp_path / "store.sqlite3"), "app", "list", "--json"],
+        cwd=REPOSITORY,
+        env=_environ({}),
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (141, b"")
+
+
+class _Interrupted(io.StringIO):
+    def read(self, size: int | None = -1) -> str:
+        raise KeyboardInterrupt
+
+
+def test_who_interrupts_gets_no_traceback(run: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", _Interrupted())
+    assert run("settlement", "replay") == Printed(130, "", "")
+
+
+def test_characters_that_the_output_does_not_have(tmp_path: Path) -> None:
+    ascii_only = {"PYTHONIOENCODING": "ascii"}
+    store_file = tmp_path / "store.sqlite3"
+    assert main(["--store", str(store_file), "key", "new", "--app", "web-shop", "--label", "für 😀"]) == 0
+    shown = _shell(store_file, "$core key list", **ascii_only)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "f\\xfcr" in shown.stdout
+    [key] = json.loads(_shell(store_file, "$core key list --json", **ascii_only).stdout)
+    assert key["label"] == "für 😀"
+    replayed = _shell(store_file, r"printf '\xff\n' | $core settlement replay", PYTHONIOENCODING="utf-8")
+    assert (replayed.returncode, replayed.stderr) == (0, "")
