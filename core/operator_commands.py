@@ -317,7 +317,7 @@ def _print_key(options: argparse.Namespace, key: Mapping[str, Any]) -> None:
     if options.json:
         _print_json(key)
     else:
-        print(key["key"])
+        print(key["key"], flush=True)  # before what is said of it
     print(f"This is the only time that this key of '{key['app']}' is shown.", file=sys.stderr)
 
 
