@@ -29,6 +29,8 @@ from local.staging import REPOSITORY
 from local_deployment import LocalDeployment
 from log_watch import leaks_in, service_lines
 
+pytestmark = pytest.mark.slow
+
 _PAGE = (REPOSITORY / "docs" / "clients.md").read_text("utf-8")
 _BLOCK = re.compile(
     r"(?:<!-- (?P<mark>.+?) -->\n)?```(?P<language>\w+)\n(?P<text>.*?)```\n(?:\n```text\n(?P<output>.*?)```)?",

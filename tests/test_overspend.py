@@ -153,7 +153,13 @@ class _Service:
         return {**os.environ, **self.deployment.environ, **own}
 
 
-@pytest.fixture(scope="module", params=list(STORES))
+_USUAL = ("sqlite", "dynamodb")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=() if name in _USUAL else pytest.mark.slow) for name in STORES],
+)
 def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Service]:
     folder = tmp_path_factory.mktemp(request.param)
     with pytest.MonkeyPatch.context() as patch:

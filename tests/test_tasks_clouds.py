@@ -16,6 +16,8 @@ from local.services import CLOUDS
 from local.staging import REPOSITORY
 from local_deployment import LocalDeployment
 
+pytestmark = pytest.mark.slow
+
 _PAGE = (REPOSITORY / "docs" / "tasks.md").read_text("utf-8")
 _COMMANDS = dict(re.findall(r"<!-- ([a-z-]+) -->\n```sh\n(.*?)```", _PAGE, re.DOTALL))
 _ANSWERS = dict(re.findall(r"<!-- ([a-z-]+) -->\n```sh\n(?:(?!```).)*```\n\n```json\n(.*?)```", _PAGE, re.DOTALL))
