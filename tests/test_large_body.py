@@ -21,9 +21,7 @@ pytestmark = pytest.mark.anyio
 
 _MEGABYTE = 1024 * 1024
 _PART_BYTES = 64 * 1024
-_ANSWER = (
-    b'{"object":"chat.completion","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1}}'
-)
+_ANSWER = b'{"object":"chat.completion","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1}}'
 
 
 def _parts(body: bytes) -> Iterator[dict[str, object]]:
