@@ -398,7 +398,7 @@ def _most_nano_usd(calls: Sequence[_Call]) -> int:
 
 _COUNTS = [
     pytest.param(120, id="120"),
-    pytest.param(600, id="600", marks=pytest.mark.slow),
+    pytest.param(300, id="300", marks=pytest.mark.slow),
 ]
 
 
