@@ -27,6 +27,8 @@ from local.running import free_port_base
 from local.services import CLOUDS, STORES
 from local_deployment import LocalDeployment, start
 
+pytestmark = pytest.mark.slow
+
 _PORTS = 7
 _MODEL = "gpt-4o-mini;pace=0"
 _OPENERS = {"aws": "lambda_store", "azure": "function_app_store", "gcp": "run_function_store"}

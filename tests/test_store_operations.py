@@ -34,7 +34,7 @@ from metered_upstream import MeteredUpstream
 from missing import Missing
 from store_deployments import STORES, StoreDeployment
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 _BUDGET = Limits(total_nano_usd=10**12)
 _ALL_LIMITS = Limits(
