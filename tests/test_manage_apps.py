@@ -13,8 +13,9 @@ import pytest
 from core import ledger_item
 from core.admin import Admin
 from core.auth import Authenticator
-from core.errors import NotAuthenticated, StateConflict
+from core.errors import NotAuthenticated, QuotaExceeded, StateConflict
 from core.kinds import Kind
+from core.ledger import Ledger
 from core.made import Made
 from core.objects import Objects
 from core.ports import App, Key, Limits, Value
@@ -462,3 +463,17 @@ async def test_a_key_that_is_written_while_its_app_is_deleted_does_not_stay(
     op.clock.now += 10_000
     await op.make()
     assert not await _works(op, key["key"])
+
+
+async def test_a_lowered_budget_holds_in_all_shards(op: Operator) -> None:
+    await op.ask("POST", "/manage/apps", {"id": "web-shop", "limits": {"shards": 2, "budget_total_usd": "1"}})
+    ledger = Ledger(op.store, clock=op.clock, choose=lambda _: 0)
+    reservation = await ledger.reserve(await _record(op), "completions.create", "m", tokens=0, nano_usd=400_000_000)
+    await ledger.settle(reservation, Usage(), 400_000_000)
+    changed = await op.ask("PATCH", _SHOP_URL, {"limits": {"budget_total_usd": "0.4"}}, if_match="*")
+    assert changed.status == 200
+    for choose in (lambda _: 0, lambda _: 1):
+        with pytest.raises(QuotaExceeded):
+            await Ledger(op.store, clock=op.clock, choose=choose).reserve(
+                await _record(op), "completions.create", "m", tokens=0, nano_usd=1
+            )
