@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
+from core import events
 from core.endpoints import Endpoint
 from core.kinds import Kind
 from core.schemas import Call
@@ -24,7 +25,6 @@ class Made(NamedTuple):
     id: str
 
 
-_DATA = re.compile(rb"(?:^|[\r\n])data: ?([^\r\n]+)")
 _TELLING_EVENTS = re.compile(rb'"type": ?"response\.(?:created|completed|incomplete|failed)"|"audio"')
 
 
@@ -50,13 +50,13 @@ def in_answer(endpoint: Endpoint, body: bytes, *, stored: bool | None) -> Iterat
     yield from _within(endpoint, answer)
 
 
-def in_events(endpoint: Endpoint, events: bytes, *, first: bool, stored: bool | None) -> Iterator[Made]:
+def in_events(endpoint: Endpoint, passed: bytes, *, first: bool, stored: bool | None) -> Iterator[Made]:
     """What whole events of a stream tell; `first` are those that it begins with."""
-    if not endpoint.last_events or not (_TELLING_EVENTS.search(events) or (first and stored)):
+    if not endpoint.last_events or not (_TELLING_EVENTS.search(passed) or (first and stored)):
         return
-    for data in _DATA.findall(events):
+    for lines, _ in events.pieces(passed):
         try:
-            event = from_json(data)
+            event = from_json(events.data(lines))
         except ValueError:  # the end of a chat's stream, or nothing of upstream's making: it is the client's to judge
             continue
         if not isinstance(event, dict):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from enum import Enum, auto
 from typing import Any
 
 from pydantic_core import from_json
 
-_EVENTS = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
-_DATA = re.compile(rb"(?:^|[\r\n])data: ?([^\r\n]*)")
+from core import events
+
 _FAILED_TYPES = frozenset({"error", "response.failed"})
 _MAY_FAIL = re.compile(rb"error|failed")
 DONE = "[DONE]"
@@ -23,11 +22,12 @@ class End(Enum):
     """Upstream, or this service, says that it failed."""
 
 
-def find(events: bytes, last_types: frozenset[str]) -> End | None:
+def find(passed: bytes, last_types: frozenset[str]) -> End | None:
     """Whether one of these whole events is a stream's last one; `last_types` are those of a complete stream's."""
-    if not (_MAY_FAIL.search(events) or any(name.encode() in events for name in last_types)):
+    if not (_MAY_FAIL.search(passed) or any(name.encode() in passed for name in last_types)):
         return None  # most events are told from the last at a glance
-    for data in _data(events):
+    for lines, _ in events.pieces(passed):
+        data = events.data(lines)
         if data == DONE.encode() and DONE in last_types:
             return End.COMPLETE
         event = _object(data)
@@ -37,12 +37,6 @@ def find(events: bytes, last_types: frozenset[str]) -> End | None:
         if kind in last_types:
             return End.COMPLETE
     return None
-
-
-def _data(events: bytes) -> Iterator[bytes]:
-    """Each event's data, its lines joined."""
-    for event in _EVENTS.split(events):
-        yield b"\n".join(_DATA.findall(event))
 
 
 def _object(data: bytes) -> dict[str, Any]:

@@ -24,8 +24,6 @@ from core.usage import Usage
 
 _WRITES_TEXT = frozenset({"chat.completions.create", "completions.create", "responses.create", "responses.compact"})
 """The endpoints whose output can be told from what came of it: text has a byte for each token."""
-
-
 _SHOW_BACKGROUND = frozenset({"responses.retrieve", "responses.cancel"})
 """The free endpoints by which a client learns what became of a response in the background."""
 

@@ -108,6 +108,11 @@ def test_in_the_events_of_a_response() -> None:
     assert list(made.in_events(endpoint, started + delta, first=True, stored=None)) == [Made(Kind.RESPONSE, "resp_1")]
     assert list(made.in_events(endpoint, delta, first=False, stored=None)) == []
     assert list(made.in_events(endpoint, delta + done, first=False, stored=None)) == _IN_RESPONSE
+    over_lines = started.replace(b',"response"', b',\ndata: "response"').replace(
+        b', "response"', b',\ndata: "response"'
+    )
+    assert over_lines != started
+    assert list(made.in_events(endpoint, over_lines, first=True, stored=None)) == [Made(Kind.RESPONSE, "resp_1")]
     assert list(made.in_events(endpoint, b"data: {broken\n\n", first=True, stored=True)) == []
 
 
