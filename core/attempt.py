@@ -7,8 +7,8 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 
-import httpx2
 from pydantic_core import from_json
 
 from core import errors, logs, schemas
@@ -16,27 +16,26 @@ from core.deadline import Deadline
 from core.endpoints import Endpoint
 from core.forms import canonical_type, is_form
 from core.http import Request, Response
-from core.openai_client import Client
-from core.openai_sdk import openai
+from core.http_client import InvalidTarget
+from core.http_connection import ConnectFailed, ConnectTimedOut, Dropped, HttpError, Silence
 from core.retry import Cause, Failure, is_transient
 from core.stream import ByteStream, EventStream
+from core.upstream_client import Answer, Client
 
 _REQUEST_HEADERS = ("accept", "openai-beta", "x-client-request-id")
 """A client's headers that go up. Its credentials, organisation, cookies and address stay here."""
 
-_RESPONSE_HEADERS = frozenset(
-    {
-        b"cache-control",
-        b"content-disposition",
-        b"content-type",
-        b"openai-model",
-        b"openai-processing-ms",
-        b"openai-version",
-        b"retry-after",
-        b"retry-after-ms",
-        b"x-request-id",
-        b"x-should-retry",
-    }
+_RESPONSE_HEADERS = (
+    "cache-control",
+    "content-disposition",
+    "content-type",
+    "openai-model",
+    "openai-processing-ms",
+    "openai-version",
+    "retry-after",
+    "retry-after-ms",
+    "x-request-id",
+    "x-should-retry",
 )
 """Upstream's headers that come down. Its rate limits and organisation are the operator's affairs, framing ours."""
 
@@ -80,19 +79,18 @@ async def ask(client: Client, call: Call, *, body: bytes, model: str | None) -> 
         answer = await client.send(
             request.method, path, request.query, headers=_sent_headers(request), body=body, model=model
         )
-        if answer.is_success and (stream := _stream(answer, call)) is not None:
+        if _is_success(answer) and (stream := _stream(answer, call)) is not None:
             await stream.start()
-            return Response(answer.status_code, _kept_headers(answer, request), stream)
-        async with contextlib.aclosing(answer):
-            content = await answer.aread()
-    except (openai.OpenAIError, httpx2.HTTPError, errors.UpstreamError) as error:
+            return Response(answer.status, _kept_headers(answer, request), stream)
+        content = await answer.read()
+    except (HttpError, errors.UpstreamError) as error:
         return _failed(error)
-    except httpx2.InvalidURL:
+    except InvalidTarget:
         raise errors.InvalidRequest("The URL of this request is not valid.") from None
     return _whole_answer(answer, call, content)
 
 
-def _stream(answer: httpx2.Response, call: Call) -> EventStream | ByteStream | None:
+def _stream(answer: Answer, call: Call) -> EventStream | ByteStream | None:
     """What is passed on as it comes: files, events where they were asked for, and what is no JSON, such as speech."""
     media_type = _media_type(answer)
     if call.endpoint.gives_file:
@@ -120,28 +118,26 @@ def _sent_headers(request: Request) -> dict[str, str]:
     return {**headers, "content-type": canonical_type(content_type)} if is_form(content_type) else headers
 
 
-async def _chunks(answer: httpx2.Response, request: Request) -> AsyncGenerator[bytes, None]:
+async def _chunks(answer: Answer, request: Request) -> AsyncGenerator[bytes, None]:
     try:
         async with contextlib.aclosing(answer):
             deadline = Deadline(left_seconds(request.deadline))
             with contextlib.closing(deadline):
-                # Nothing was to be compressed. What is raw passes through fewer hands.
-                chunks = answer.aiter_bytes() if "content-encoding" in answer.headers else answer.aiter_raw()
-                while (chunk := await deadline.next(chunks)) is not None:
+                while (chunk := await deadline.next(answer)) is not None:
                     yield chunk
     except TimeoutError:
         raise _too_slow() from None
-    except httpx2.HTTPError as error:
+    except HttpError as error:
         failed = _failed(error)
         logs.write(logging.ERROR, "upstream_cut_off", request_id=request.id, reason=failed.reason)
         assert isinstance(failed.answer, errors.UpstreamError)
         raise failed.answer from None
 
 
-def _whole_answer(answer: httpx2.Response, call: Call, content: bytes) -> Response | Failed:
-    status, headers = answer.status_code, answer.headers
+def _whole_answer(answer: Answer, call: Call, content: bytes) -> Response | Failed:
+    status, headers = answer.status, answer.headers
     if status in (401, 403):
-        return Failed(Failure(Cause.DENIED, status), _denied(), f"HTTP {status}")
+        return Failed(Failure(Cause.DENIED, status), errors.UpstreamAuthFailed(), f"HTTP {status}")
     if _is_readable(answer, call.endpoint, content):
         response = Response(status, _kept_headers(answer, call.request), content)
         if not _is_failure(answer):
@@ -149,7 +145,7 @@ def _whole_answer(answer: httpx2.Response, call: Call, content: bytes) -> Respon
         code = _error_code(content) if status == 429 else None
         return Failed(Failure(Cause.STATUS, status, headers, code), response, f"HTTP {status}")
     refusal = errors.UpstreamError("The model's service sent an unreadable answer.", code="upstream_invalid")
-    if answer.is_error:
+    if answer.status >= HTTPStatus.BAD_REQUEST:
         # A proxy's page, say. Its status still tells the client whether to try again.
         refusal.status = status
         refusal.headers.update({name: headers[name] for name in ("retry-after",) if name in headers})
@@ -157,21 +153,21 @@ def _whole_answer(answer: httpx2.Response, call: Call, content: bytes) -> Respon
     return Failed(Failure(cause, status, headers), refusal, f"HTTP {status}, unreadable")
 
 
-def _is_readable(answer: httpx2.Response, endpoint: Endpoint, content: bytes) -> bool:
-    if answer.is_redirect:
+def _is_readable(answer: Answer, endpoint: Endpoint, content: bytes) -> bool:
+    if HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST:
         return False
     media_type = _media_type(answer)
     if media_type == "application/json" and content:
         return schemas.is_object(content)
-    if endpoint.method == "DELETE" and answer.is_success:
+    if endpoint.method == "DELETE" and _is_success(answer):
         return not content
-    return answer.is_success and not endpoint.answers_json and media_type != "text/html" and bool(content)
+    return _is_success(answer) and not endpoint.answers_json and media_type != "text/html" and bool(content)
 
 
-def _is_failure(answer: httpx2.Response) -> bool:
+def _is_failure(answer: Answer) -> bool:
     """Whether an error is upstream's, not the client's."""
-    invited = answer.is_error and answer.headers.get("x-should-retry") == "true"
-    return invited or answer.is_server_error or answer.status_code in (408, 429)
+    invited = answer.status >= HTTPStatus.BAD_REQUEST and answer.headers.get("x-should-retry") == "true"
+    return invited or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR or answer.status in (408, 429)
 
 
 def _error_code(content: bytes) -> str | None:
@@ -180,13 +176,9 @@ def _error_code(content: bytes) -> str | None:
     return code if isinstance(code, str) else None
 
 
-def _kept_headers(answer: httpx2.Response, request: Request) -> dict[str, str]:
-    kept: dict[str, str] = {}
-    for raw_name, raw_value in answer.headers.raw:  # to look a name up in them takes as long as to go through them
-        name, value = raw_name.lower(), raw_value.decode("latin-1")
-        if name in _RESPONSE_HEADERS and _is_printable(value):
-            known = kept.get(name.decode())
-            kept[name.decode()] = value if known is None else f"{known}, {value}"
+def _kept_headers(answer: Answer, request: Request) -> dict[str, str]:
+    headers = answer.headers
+    kept = {name: headers[name] for name in _RESPONSE_HEADERS if name in headers and _is_printable(headers[name])}
     return {"x-request-id": request.id, **kept}
 
 
@@ -195,27 +187,26 @@ def _is_printable(value: str) -> bool:
     return bool(value) and value.isascii() and value.isprintable()
 
 
-def _media_type(answer: httpx2.Response) -> str:
-    return str(answer.headers.get("content-type", "")).partition(";")[0].strip().lower()
+def _media_type(answer: Answer) -> str:
+    return answer.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def _failed(error: openai.OpenAIError | httpx2.HTTPError | errors.UpstreamError) -> Failed:
-    """The SDK's and its HTTP client's failures as ours. Their own messages may quote addresses, so they stay here."""
+def _is_success(answer: Answer) -> bool:
+    return HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES
+
+
+def _failed(error: HttpError | errors.UpstreamError) -> Failed:
     reason = _root_cause(error)
     if isinstance(error, errors.UpstreamError):
         return Failed(Failure(_cause_of_ours(error)), error, reason)
-    before_the_answer = isinstance(error, openai.APIConnectionError)
-    root = error.__cause__ if before_the_answer and error.__cause__ is not None else error
-    if isinstance(root, (httpx2.ConnectTimeout, httpx2.PoolTimeout)):
+    if isinstance(error, ConnectTimedOut):
         return Failed(Failure(Cause.UNREACHABLE), _too_slow(), reason)
-    if isinstance(root, (httpx2.TimeoutException, openai.APITimeoutError)):
+    if isinstance(error, Silence):
         return Failed(Failure(Cause.SILENT), _too_slow(), reason)
-    if before_the_answer:
-        refused = isinstance(root, (httpx2.ConnectError, httpx2.ProxyError, httpx2.UnsupportedProtocol))
+    if isinstance(error, (ConnectFailed, Dropped)):
+        cause = Cause.UNREACHABLE if isinstance(error, ConnectFailed) else Cause.DROPPED
         unreachable = errors.UpstreamError("The model's service cannot be reached.", code="upstream_unreachable")
-        return Failed(Failure(Cause.UNREACHABLE if refused else Cause.DROPPED), unreachable, reason)
-    if isinstance(root, openai.OpenAIError):
-        return Failed(Failure(Cause.DENIED), _denied(), reason)
+        return Failed(Failure(cause), unreachable, reason)
     cut_off = errors.UpstreamError("The model's service broke off its answer.", code="upstream_cut_off")
     return Failed(Failure(Cause.BROKEN), cut_off, reason)
 
@@ -228,10 +219,6 @@ def _cause_of_ours(error: errors.UpstreamError) -> Cause:
 
 def _too_slow() -> errors.UpstreamTimeout:
     return errors.UpstreamTimeout("The model's service did not answer in time.")
-
-
-def _denied() -> errors.UpstreamAuthFailed:
-    return errors.UpstreamAuthFailed("This service's own access to the model was refused: its operator can mend it.")
 
 
 def _root_cause(error: BaseException) -> str:

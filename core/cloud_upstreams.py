@@ -30,6 +30,10 @@ class AzureUpstream(UpstreamSettings):
         return self.managed_identity
 
     @property
+    def key_url(self) -> str | None:
+        return None if self.managed_identity or self.api_version else self.api_url
+
+    @property
     def names_deployments(self) -> bool:
         return self.api_version is not None
 
@@ -92,6 +96,10 @@ class CompatibleUpstream(UpstreamSettings):
 
     kind: Literal["compatible"] = "compatible"
     base_url: Url
+
+    @property
+    def key_url(self) -> str | None:
+        return self.base_url
 
 
 MODELS: Mapping[str, type[UpstreamSettings]] = {

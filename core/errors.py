@@ -189,7 +189,9 @@ class UpstreamError(TrefoilError):
 class UpstreamAuthFailed(UpstreamError):
     code = "upstream_auth_failed"
 
-    def __init__(self, message: str) -> None:
+    def __init__(
+        self, message: str = "This service's own access to the model was refused: its operator can mend it."
+    ) -> None:
         super().__init__(message)
         self.headers["x-should-retry"] = "false"  # the SDKs heed it: nothing but the operator can mend this
 

@@ -1,4 +1,4 @@
-"""One upstream's client and connection pool, made by the `openai` SDK: its authentication, its providers, raw bytes.
+"""The client of an upstream that asks for more than a key: the `openai` SDK's, with its credentials and providers.
 
 The SDK's typed resources and models are not used, because they cost more than all the rest of a request and would drop
 what they don't know.
@@ -7,13 +7,15 @@ what they don't know.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from typing import TypedDict
 from urllib.parse import quote
 
 import httpx2
 
-from core import tls
+from core import errors, tls
+from core.http_client import target_of
+from core.http_connection import ConnectFailed, ConnectTimedOut, CutOff, Dropped, HttpError, Silence
 from core.openai_sdk import openai
 from core.settings import Settings
 from core.upstream_settings import OpenAIUpstream, UpstreamSettings
@@ -46,8 +48,37 @@ class Common(TypedDict):
     http_client: httpx2.AsyncClient
 
 
-class Client:
-    """One of the SDK's clients. It belongs to the event loop that uses it first; making it takes none."""
+class SdkAnswer:
+    """An `Answer` that the SDK's HTTP client brings."""
+
+    def __init__(self, response: httpx2.Response) -> None:
+        self.status = response.status_code
+        self.headers: Mapping[str, str] = dict(response.headers)
+        self._response = response
+        self._chunks: AsyncGenerator[bytes, None] | None = None
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._chunks is None:
+            # Nothing was to be compressed. What is raw passes through fewer hands.
+            encoded = "content-encoding" in self.headers
+            self._chunks = self._response.aiter_bytes() if encoded else self._response.aiter_raw()
+        with _translated(begun=True):
+            return await anext(self._chunks)
+
+    async def read(self) -> bytes:
+        async with contextlib.aclosing(self._response):
+            with _translated(begun=True):
+                return await self._response.aread()
+
+    async def aclose(self) -> None:
+        await self._response.aclose()
+
+
+class SdkClient:
+    """A `Client` that is one of the SDK's."""
 
     def __init__(self, settings: Settings, name: str) -> None:
         upstream = settings.upstreams[name]
@@ -56,44 +87,38 @@ class Client:
         self._names_deployments = upstream.names_deployments
         self._is_anonymous = upstream.kind == "compatible" and name not in settings.keys
         self._sdk: openai.AsyncOpenAI | None = None
-
-    def prepare(self) -> None:
-        """Make the SDK's client now, so that no call waits for it. What the SDK refuses, it refuses each call."""
-        with contextlib.suppress(openai.OpenAIError):
-            self._sdk = self._sdk or _make(self._settings, self._name)
+        with contextlib.suppress(openai.OpenAIError):  # what the SDK refuses, it refuses each call
+            self._sdk = _make(settings, name)
 
     async def send(
         self, method: str, path: str, query: str, *, headers: Mapping[str, str], body: bytes, model: str | None
-    ) -> httpx2.Response:
-        """The answer's head, whatever its status, with its body still to be read, or closed.
-
-        Raises:
-            OpenAIError: there is no answer, or no credential, or the SDK refuses the settings.
-            InvalidURL: what the client wrote in the path or query can be no URL.
-        """
+    ) -> SdkAnswer:
         if self._names_deployments and model is not None and path in _DATED_AZURE_PATHS:
             path = f"/deployments/{quote(model, safe='')}{path}"
-        url = f"{path}?{query}" if query else path
-        options: openai._types.RequestOptions = {"headers": self._headers(headers)}
+        url = target_of(path, query)
+        options: openai._types.RequestOptions = {"headers": self._given_headers(headers)}
         answer = httpx2.Response
-        sdk = self._sdk = self._sdk or _make(self._settings, self._name)
-        try:
-            if method == "GET":
-                return await sdk.get(url, cast_to=answer, options=options, stream=True)
-            if method == "DELETE":
-                return await sdk.delete(url, cast_to=answer, content=body or None, options=options)
-            return await sdk.post(url, cast_to=answer, content=body, options=options, stream=True)
-        except openai.OAuthError:  # the answer to a token's exchange, not to this call
-            raise
-        except openai.APIStatusError as error:
-            return error.response
+        with _translated(begun=False):
+            sdk = self._sdk = self._sdk or _make(self._settings, self._name)
+            try:
+                if method == "GET":
+                    response = await sdk.get(url, cast_to=answer, options=options, stream=True)
+                elif method == "DELETE":
+                    response = await sdk.delete(url, cast_to=answer, content=body or None, options=options)
+                else:
+                    response = await sdk.post(url, cast_to=answer, content=body, options=options, stream=True)
+            except openai.OAuthError:  # the answer to a token's exchange, not to this call
+                raise
+            except openai.APIStatusError as error:
+                response = error.response
+        return SdkAnswer(response)
 
     async def close(self) -> None:
         if self._sdk is not None:
             await self._sdk.close()
             self._sdk = None
 
-    def _headers(self, given: Mapping[str, str]) -> dict[str, str | openai.Omit]:
+    def _given_headers(self, given: Mapping[str, str]) -> dict[str, str | openai.Omit]:
         # What is not compressed can be passed on as it comes.
         headers: dict[str, str | openai.Omit] = {**given, "accept-encoding": "identity"}
         content_type = headers.pop("content-type", None)
@@ -102,6 +127,34 @@ class Client:
         if self._is_anonymous:
             headers["Authorization"] = openai.omit
         return headers
+
+
+@contextlib.contextmanager
+def _translated(*, begun: bool) -> Iterator[None]:
+    """The SDK's and its HTTP client's failures as ours. Their own messages may quote addresses, so they stay here.
+
+    Args:
+        begun: whether there is an answer, which may then break off.
+    """
+    try:
+        yield
+    except (openai.OpenAIError, httpx2.HTTPError) as error:
+        raise _ours(error, begun=begun) from error
+
+
+def _ours(error: Exception, *, begun: bool) -> HttpError | errors.UpstreamError:
+    root = error
+    if isinstance(error, openai.APIConnectionError) and isinstance(error.__cause__, Exception):
+        root = error.__cause__
+    if isinstance(root, (httpx2.ConnectTimeout, httpx2.PoolTimeout)):
+        return ConnectTimedOut()
+    if isinstance(root, (httpx2.ConnectError, httpx2.ProxyError, httpx2.UnsupportedProtocol)):
+        return ConnectFailed()
+    if isinstance(root, (httpx2.TimeoutException, openai.APITimeoutError)):
+        return Silence()
+    if isinstance(root, httpx2.HTTPError) or isinstance(error, openai.APIConnectionError):
+        return CutOff() if begun else Dropped()
+    return errors.UpstreamAuthFailed()
 
 
 async def _prepare(request: httpx2.Request) -> None:

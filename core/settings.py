@@ -154,6 +154,8 @@ class Settings(Section):
     """What opens the admin API; None: it is not there."""
     keys: Mapping[str, SecretStr] = {}
     """The upstreams' keys, by the upstream's name."""
+    has_proxies: bool = False
+    """Whether a variable such as HTTPS_PROXY is set."""
 
     @classmethod
     def load(cls, environ: Mapping[str, str]) -> Settings:
@@ -189,6 +191,7 @@ class Settings(Section):
             _put(values, place, environ[name])
         try:
             for name, upstream in values["upstreams"].items():
+                _complete_account(upstream, environ)
                 values["upstreams"][name] = _checked(model_of(upstream["kind"]), upstream, ("upstreams", name))
             for alias, model in values.get("models", {}).items():
                 values["models"][alias] = _checked(ModelSettings, model, ("models", alias))
@@ -199,7 +202,8 @@ class Settings(Section):
             settings = _checked(cls, values, ())
         except _Mistake as mistake:
             raise ConfigurationError(_explain(mistake, file, given)) from None
-        return settings.model_copy(update={"keys": _keys(settings, environ)})
+        has_proxies = any(environ[name] for name in environ if name.lower().endswith("_proxy"))
+        return settings.model_copy(update={"keys": _keys(settings, environ), "has_proxies": has_proxies})
 
     @model_validator(mode="after")
     def _fits_together(self) -> Settings:
@@ -286,6 +290,14 @@ def _complete_upstreams(values: dict[str, Any], file: Path) -> str:
     if not isinstance(default, str) or default not in upstreams:
         raise ConfigurationError(f"{file}: route.default_upstream: write one of {', '.join(upstreams)}.")
     return default
+
+
+def _complete_account(upstream: dict[str, Any], environ: Mapping[str, str]) -> None:
+    """OpenAI's organisation and project from the variables that its SDK reads, where the file does not name them."""
+    if upstream["kind"] == "openai":
+        for setting, variable in (("organization", "OPENAI_ORG_ID"), ("project", "OPENAI_PROJECT_ID")):
+            if environ.get(variable):
+                upstream.setdefault(setting, environ[variable])
 
 
 def _tasks(values: Mapping[str, Any]) -> Section:

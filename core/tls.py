@@ -7,8 +7,6 @@ import re
 import ssl
 from functools import cache
 
-import httpx2
-
 _HASHED = re.compile(r"[0-9a-f]{8}\.\d")
 """How the files are named in a folder in which OpenSSL looks certificates up one by one, when it needs them."""
 _RED_HATS_FOLDER = "/etc/pki/ca-trust/extracted/pem/directory-hash"
@@ -23,12 +21,19 @@ def context() -> ssl.SSLContext:
     To read them all takes as long as a dozen requests, and a handshake needs one of them. So where they lie in a folder
     that OpenSSL can search, none is read now.
     """
-    folder = _searched_folder(ssl.get_default_verify_paths())
-    if folder is None:
-        return httpx2.create_ssl_context()
-    searching = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    searching.load_verify_locations(capath=folder)
-    return searching
+    paths = ssl.get_default_verify_paths()
+    folder = _searched_folder(paths)
+    if folder is not None:
+        trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        trusting.load_verify_locations(capath=folder)
+    elif paths.cafile or paths.capath:
+        trusting = ssl.create_default_context()
+    else:  # macOS and Windows keep theirs elsewhere
+        import httpx2  # noqa: PLC0415 - no cloud needs it
+
+        trusting = httpx2.create_ssl_context()
+    trusting.set_alpn_protocols(["http/1.1"])
+    return trusting
 
 
 def _searched_folder(paths: ssl.DefaultVerifyPaths) -> str | None:

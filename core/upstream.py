@@ -15,9 +15,9 @@ from core.attempt import Call, Failed
 from core.body_edit import with_model
 from core.endpoints import Endpoint
 from core.http import Request, Response
-from core.openai_client import Client
 from core.route import Target
 from core.settings import Settings
+from core.upstream_client import Client, make
 
 TARGET_HEADER = "x-trefoil-target"
 """Names the upstream, as the settings do, that an answer or an error is from."""
@@ -65,9 +65,8 @@ class Upstream:
         self._around = surroundings or Surroundings()
         self._routes = route.routes(settings)
         self._rests = route.Rests(settings.route.rest_seconds, self._around.monotonic)
-        self._clients = {name: Client(settings, name) for name in settings.upstreams}
-        # The others' are made when they are first used.
-        self._clients[settings.route.default_upstream].prepare()
+        self._clients: dict[str, Client] = {}
+        self._client(settings.route.default_upstream)  # the others' are made when they are first used
 
     async def send(
         self,
@@ -116,7 +115,7 @@ class Upstream:
         targets = self._routes.get(model, ()) if model is not None else ()
         if upstream is None:
             return targets or [Target(self._settings.route.default_upstream, model)]
-        if upstream not in self._clients:
+        if upstream not in self._settings.upstreams:
             raise errors.UpstreamError(
                 f"What this request refers to lies with the upstream '{upstream}', which is not set up any more.",
                 code="upstream_unknown",
@@ -167,7 +166,7 @@ class Upstream:
             tries.count += 1
             tries.may_cost = True
             started = self._around.monotonic()
-            result = await attempt.ask(self._clients[target.upstream], call, body=body, model=target.model)
+            result = await attempt.ask(self._client(target.upstream), call, body=body, model=target.model)
             if isinstance(result, Response):
                 return result
             failure = replace(result.failure, seconds=self._around.monotonic() - started)
@@ -187,6 +186,11 @@ class Upstream:
                 return result
             tries.retries += 1
             await self._around.sleep(wait)
+
+    def _client(self, upstream: str) -> Client:
+        if upstream not in self._clients:
+            self._clients[upstream] = make(self._settings, upstream)
+        return self._clients[upstream]
 
     def _log(self, target: Target, call: Call, tries: _Tries, result: Failed) -> None:
         fields: dict[str, object] = {}

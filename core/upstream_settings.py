@@ -48,6 +48,11 @@ class UpstreamSettings(Section):
         return self.api_key_env
 
     @property
+    def key_url(self) -> str | None:
+        """The API's root where a key, or nothing, is all that it asks for; None where a call takes more."""
+        return None
+
+    @property
     def needs_azure_identity(self) -> bool:
         return False
 
@@ -79,6 +84,10 @@ class OpenAIUpstream(UpstreamSettings):
     @property
     def key_variable(self) -> str | None:
         return None if self.workload_identity else self.api_key_env or "OPENAI_API_KEY"
+
+    @property
+    def key_url(self) -> str | None:
+        return None if self.workload_identity else self.base_url
 
     @property
     def needs_azure_identity(self) -> bool:

@@ -19,9 +19,9 @@ from local.staging import REPOSITORY, stage
 _CLOUDS = ("aws", "azure", "gcp")
 _CORE_MAY_IMPORT = {"core", "pydantic", "pydantic_core", *sys.stdlib_module_names}
 _MAY_IMPORT_TOO = {  # what openai brings
-    "attempt.py": {"httpx2"},
     "content.py": {"jiter"},
     "cloud_clients.py": {"openai"},
+    "http_connection.py": {"httptools"},
     "openai_client.py": {"httpx2"},
     "openai_sdk.py": {"anyio", "openai"},
     "references.py": {"jiter"},

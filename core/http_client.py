@@ -1,0 +1,144 @@
+"""A client of one HTTP/1.1 server: a pool of connections that stay open between calls.
+
+It does what passing requests on needs, and no more: no redirects, cookies, compression, proxies or retries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from core import tls
+from core.http_connection import ConnectFailed, ConnectTimedOut, HttpAnswer, HttpConnection
+
+_IDLE_SECONDS = 5.0
+"""No connection is used again that was idle for longer: many a server closes it then, in the middle of a request."""
+_IDLE_CONNECTIONS = 100
+
+_LONGEST_TARGET = 65_536
+"""No server that is known takes a longer one."""
+_SAFE = "!$%&'()*+,-./:;=?@[]_~"
+_PLAIN = re.compile(rf"[A-Za-z0-9{re.escape(_SAFE)}]*")
+_STEP = re.compile(r"(?:/|^)(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
+
+
+class InvalidTarget(ValueError):
+    """What can be no path, or leads out of the one that it is in."""
+
+
+def target_of(path: str, query: str = "") -> str:
+    """What stands in a request's first line: percent-encoded where it is not yet.
+
+    Raises:
+        InvalidTarget: it has steps (`.` or `..`) or what is no Unicode, or is too long for any server.
+    """
+    target = f"{path}?{query}" if query else path
+    if _STEP.search(path) or len(target) > _LONGEST_TARGET:
+        raise InvalidTarget("a path with steps, or without an end")
+    if _PLAIN.fullmatch(target):
+        return target
+    try:
+        return quote(target, safe=_SAFE)
+    except UnicodeEncodeError:
+        raise InvalidTarget("no Unicode") from None
+
+
+class HttpClient:
+    """Calls the server at one URL, below its path. It belongs to the event loop that uses it first."""
+
+    def __init__(self, base_url: str, *, connect_seconds: float, silence_seconds: float) -> None:
+        """
+        Args:
+            connect_seconds: the longest wait for a connection, TLS and all.
+            silence_seconds: the longest wait for the server's next byte.
+
+        Raises:
+            ValueError: `base_url` is no URL of a server.
+        """
+        url = urlsplit(base_url)
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise ValueError("write a URL that begins with http:// or https://")
+        self._host = url.hostname
+        self._tls = tls.context() if url.scheme == "https" else None
+        self._port = url.port or (443 if self._tls else 80)
+        self._path = url.path.rstrip("/")
+        self._authority = url.netloc.rpartition("@")[2]
+        self._connect_seconds = connect_seconds
+        self._silence_seconds = silence_seconds
+        self._idle: deque[HttpConnection] = deque()
+        self._all: set[HttpConnection] = set()
+
+    async def send(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None = None) -> HttpAnswer:
+        """The answer, as soon as its head is there, whatever its status.
+
+        Args:
+            target: what is added to the path of the client's URL, as `target_of` makes it.
+            headers: all but `host` and `content-length`.
+
+        Raises:
+            ConnectFailed: nothing was sent. ConnectTimedOut: nothing was sent in time.
+            Dropped: there is no answer. Silence: there is none in time.
+            ValueError: a header that can be none.
+        """
+        head = self._head(method, target, headers, body)
+        connection = self._idle_connection() or await self._connect()
+        return await connection.ask(head, body or b"")
+
+    async def close(self) -> None:
+        """End all connections, busy ones too."""
+        for connection in tuple(self._all):
+            connection.abort()
+
+    def _head(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
+        lines = [f"{method} {self._path}{target} HTTP/1.1", f"host: {self._authority}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        if body is not None:
+            lines.append(f"content-length: {len(body)}")
+        head = "\r\n".join(lines)
+        if not head.count("\r") == head.count("\n") == len(lines) - 1 or "\0" in head:
+            raise ValueError("a header of several lines")
+        return f"{head}\r\n\r\n".encode("latin-1")
+
+    def _idle_connection(self) -> HttpConnection | None:
+        """The one that was used last: so those that are not needed grow old."""
+        oldest = asyncio.get_running_loop().time() - _IDLE_SECONDS
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.free_since >= oldest and connection.is_usable():
+                return connection
+            connection.abort()
+        return None
+
+    async def _connect(self) -> HttpConnection:
+        loop = asyncio.get_running_loop()
+        # uvloop has no happy eyeballs.
+        options: dict[str, Any] = {"happy_eyeballs_delay": 0.25} if isinstance(loop, asyncio.BaseEventLoop) else {}
+        try:
+            async with asyncio.timeout(self._connect_seconds):
+                _, connection = await loop.create_connection(
+                    self._new_connection, self._host, self._port, ssl=self._tls, **options
+                )
+        except TimeoutError as error:
+            raise ConnectTimedOut from error
+        except (OSError, UnicodeError) as error:  # the latter is a host that can be none
+            raise ConnectFailed from error
+        self._all.add(connection)
+        return connection
+
+    def _new_connection(self) -> HttpConnection:
+        return HttpConnection(self._silence_seconds, self._freed, self._lost)
+
+    def _freed(self, connection: HttpConnection) -> None:
+        self._idle.append(connection)
+        while len(self._idle) > _IDLE_CONNECTIONS or connection.free_since - self._idle[0].free_since > _IDLE_SECONDS:
+            self._idle.popleft().abort()
+
+    def _lost(self, connection: HttpConnection) -> None:
+        self._all.discard(connection)
+        with suppress(ValueError):  # it was busy
+            self._idle.remove(connection)
