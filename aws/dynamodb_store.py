@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import dynamodb_item as items
 import dynamodb_update
@@ -19,7 +18,7 @@ _GONE = f"attribute_not_exists(pk) OR {EXPIRES_AT} <= :now"
 
 
 class DynamodbStore:
-    """A `Store` in the DynamoDB table named `table`. boto3 blocks: it runs in worker threads, never in the event loop.
+    """A `Store` in the DynamoDB table named `table`. It belongs to the event loop that uses it first.
 
     Each verb is one request: a consistent read, or one write. `list` is one for each MB; `add_within` is two where the
     item has expired and DynamoDB has not deleted it yet. A write costs a unit for each KB of the item, marks included,
@@ -28,86 +27,47 @@ class DynamodbStore:
 
     Requests are tried again, as `DynamodbTable` says. Where only the answer was lost, the second try finds what the
     first one left, and says that it is done. With two exceptions: a change that only takes a mark away is made once as
-    well, but reported as not done; and one without any mark is not tried again, since it leaves nothing to be found.
-    Neither is one that only drops counters: the second try would drop what others have added since, even under a
-    ceiling.
+    well, but reported as not done; and one without any mark is not tried again where it may have been made, since it
+    leaves nothing to be found. Neither is one that only drops counters: the second try would drop what others have
+    added since, even under a ceiling.
 
     Args:
-        endpoint_url, region: as for `DynamodbTable`.
+        region, environ: as for `DynamodbTable`.
+
+    Raises:
+        ConfigurationError: as `DynamodbTable`. Nothing is connected yet.
     """
 
     def __init__(
-        self,
-        table: str,
-        *,
-        endpoint_url: str | None = None,
-        region: str | None = None,
-        clock: Callable[[], float] = time.time,
+        self, table: str, region: str, environ: Mapping[str, str], *, clock: Callable[[], float] = time.time
     ) -> None:
         self._name = table
-        self._table = DynamodbTable(table, endpoint_url=endpoint_url, region=region)
+        self._table = DynamodbTable(table, region, environ)
         self._clock = clock
 
     async def get(self, key: Key) -> Value | None:
-        answer = await asyncio.to_thread(self._table.get, Key=items.place(key), ConsistentRead=True)
+        answer = await self._table.get(Key=items.place(key), ConsistentRead=True)
         return self._value(answer.get("Item", {}), self._now())
 
     async def put(self, key: Key, value: Value, *, if_absent: bool = False, expires_at: int | None = None) -> bool:
         item = _item(key, value, expires_at)
         if not if_absent:
-            await asyncio.to_thread(self._table.put, Item=item)
+            await self._table.put(Item=item)
             return True
         write = {"S": secrets.token_hex(8)}
         try:
-            await asyncio.to_thread(self._put_where_gone, {**item, "write": write}, self._now())
+            await self._put_where_gone({**item, "write": write}, self._now())
         except Refused as refusal:
             return refusal.item.get("write") == write  # by an earlier try, whose answer was lost
         return True
 
     async def add_within(self, key: Key, change: Change, *, expires_at: int | None = None) -> Outcome:
-        return await asyncio.to_thread(self._add_within, key, change, expires_at)
-
-    async def list(self, partition: str) -> AsyncIterator[tuple[str, Value]]:
-        wanted: dict[str, object] = {
-            "KeyConditionExpression": "pk = :pk",
-            "ExpressionAttributeValues": {":pk": {"S": partition}},
-            "ConsistentRead": True,
-        }
-        while True:
-            page = await asyncio.to_thread(self._table.query, **wanted)
-            for item in page["Items"]:
-                value = self._value(item, self._now())
-                if value is not None:
-                    yield item["sk"]["S"], value
-            if "LastEvaluatedKey" not in page:
-                return
-            wanted["ExclusiveStartKey"] = page["LastEvaluatedKey"]
-
-    async def delete(self, key: Key) -> bool:
-        answer = await asyncio.to_thread(self._table.delete, Key=items.place(key), ReturnValues="ALL_OLD")
-        return self._value(answer.get("Attributes", {}), self._now()) is not None
-
-    def prepare(self) -> None:
-        """Do now, without connecting, what the first request would wait for. Raises `StoreError` if that fails."""
-        self._table.prepare()
-
-    def close(self) -> None:
-        self._table.close()
-
-    def _now(self) -> int:
-        return int(self._clock())
-
-    @staticmethod
-    def _value(item: Item, now: int) -> Value | None:
-        return items.value_of(item) if item and items.is_alive(item, now) else None
-
-    def _add_within(self, key: Key, change: Change, expires_at: int | None) -> Outcome:
         marked = _marked(change)
         for _ in range(_ROUNDS):
             now = self._now()
             request = dynamodb_update.request(change, marked, now=now, expires_at=expires_at)
             try:
-                item = self._table.update(once=_leaves_nothing(change), Key=items.place(key), **request)
+                item = await self._table.update(once=_leaves_nothing(change), Key=items.place(key), **request)
                 return Outcome(True, items.counters_of(item))
             except Refused as refusal:
                 met = refusal.item
@@ -119,19 +79,49 @@ class DynamodbStore:
             # Nothing forbids it but that the item has expired: it is replaced, unless another was quicker.
             try:
                 item = {**_item(key, after, expires_at), **marked}
-                self._put_where_gone(item, now, once=_leaves_nothing(change))
+                await self._put_where_gone(item, now, once=_leaves_nothing(change))
             except Refused:
                 continue
             return outcome
         raise StoreError(f"DynamoDB table {self._name}: counters changed so fast that nothing could be added to them")
 
-    def _put_where_gone(self, item: Item, now: int, *, once: bool = False) -> None:
+    async def list(self, partition: str) -> AsyncIterator[tuple[str, Value]]:
+        wanted: dict[str, object] = {
+            "KeyConditionExpression": "pk = :pk",
+            "ExpressionAttributeValues": {":pk": {"S": partition}},
+            "ConsistentRead": True,
+        }
+        while True:
+            page = await self._table.query(**wanted)
+            for item in page["Items"]:
+                value = self._value(item, self._now())
+                if value is not None:
+                    yield item["sk"]["S"], value
+            if "LastEvaluatedKey" not in page:
+                return
+            wanted["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+    async def delete(self, key: Key) -> bool:
+        answer = await self._table.delete(Key=items.place(key), ReturnValues="ALL_OLD")
+        return self._value(answer.get("Attributes", {}), self._now()) is not None
+
+    async def close(self) -> None:
+        await self._table.close()
+
+    def _now(self) -> int:
+        return int(self._clock())
+
+    @staticmethod
+    def _value(item: Item, now: int) -> Value | None:
+        return items.value_of(item) if item and items.is_alive(item, now) else None
+
+    async def _put_where_gone(self, item: Item, now: int, *, once: bool = False) -> None:
         """
         Raises:
             Refused: there is one, and it has not expired.
         """
         values = {":now": items.number(now)}
-        self._table.put(once=once, Item=item, ConditionExpression=_GONE, ExpressionAttributeValues=values)
+        await self._table.put(once=once, Item=item, ConditionExpression=_GONE, ExpressionAttributeValues=values)
 
 
 def _item(key: Key, value: Value, expires_at: int | None) -> Item:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from core.errors import ConfigurationError
-from core.ports import Store, StoreError
+from core.ports import Store
 
 _WAYS = "write dynamodb:TABLE, or sqlite:PATH for the embedded store"
 _TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}")
@@ -16,9 +16,8 @@ _TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}")
 def open_store(setting: str, environ: Mapping[str, str]) -> Store:
     """The store of `setting`, which is `SCHEME:PLACE`.
 
-    Made while Lambda initialises the sandbox: what boto3 takes to be imported and to make its client, no request waits
-    for then. Nothing is connected. The credentials are the function's own, and AWS_ENDPOINT_URL_DYNAMODB, which boto3
-    reads, names an emulator.
+    Nothing is connected. The credentials are the function's own, and AWS_ENDPOINT_URL_DYNAMODB names an emulator, both
+    in `environ`.
 
     Raises:
         ConfigurationError: there is no such store on AWS, or its place is not what it has to be.
@@ -39,11 +38,6 @@ def _dynamodb(table: str, environ: Mapping[str, str]) -> Store:
     region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")
     if not region:
         raise ConfigurationError("AWS_REGION is not set: give it the region of the DynamoDB table in TREFOIL_STORE.")
-    from dynamodb_store import DynamodbStore  # noqa: PLC0415 - for boto3, 140 ms of which no other store needs any
+    from dynamodb_store import DynamodbStore  # noqa: PLC0415 - not loaded by a function that has another store
 
-    store = DynamodbStore(table, region=region)
-    try:
-        store.prepare()
-    except StoreError as error:
-        raise ConfigurationError(f"TREFOIL_STORE: {error}.") from None
-    return store
+    return DynamodbStore(table, region, environ)

@@ -6,26 +6,25 @@ It is a JSON object whose entries are environment variables, such as `{"OPENAI_A
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
-from typing import Protocol, cast
 
+from aws_service import Api, AwsError, AwsService
 from core.errors import ConfigurationError
 
 VARIABLE = "TREFOIL_SECRET"
 """The environment variable that holds the secret's ARN."""
 
+_SECRETS_MANAGER = Api(
+    service="secretsmanager",
+    target="secretsmanager",
+    version="1.1",
+    endpoint_variable="AWS_ENDPOINT_URL_SECRETS_MANAGER",
+)
 _CONNECT_TIMEOUT_SECONDS = 1.0
 _READ_TIMEOUT_SECONDS = 2.0
-_ATTEMPTS = 3
-"""Lambda gives the making of a sandbox 10 seconds: all of them and the pauses between fit in."""
-
-
-class _Client(Protocol):
-    """The part of boto3's client that is used here."""
-
-    def get_secret_value(self, *, SecretId: str) -> Mapping[str, object]: ...
-    def close(self) -> None: ...
+"""Lambda gives the making of a sandbox 10 seconds: three attempts and the pauses between fit in."""
 
 
 def with_secrets(environ: Mapping[str, str]) -> Mapping[str, str]:
@@ -38,29 +37,21 @@ def with_secrets(environ: Mapping[str, str]) -> Mapping[str, str]:
         ConfigurationError: the secret cannot be read, or is not of that form. It quotes nothing of it.
     """
     secret = environ.get(VARIABLE)
-    return {**_entries(_read(secret)), **environ} if secret else environ
+    if not secret:
+        return environ
+    # In an event loop of its own, which is gone before the runtime's begins.
+    return {**_entries(asyncio.run(_read(secret, environ))), **environ}
 
 
-def _read(secret: str) -> object:
-    import boto3  # type: ignore[import-untyped] # noqa: PLC0415 (it takes 100 ms, for nothing where no secret is named)
-    from botocore.config import Config  # type: ignore[import-untyped] # noqa: PLC0415
-    from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped] # noqa: PLC0415
-
-    config = Config(
-        connect_timeout=_CONNECT_TIMEOUT_SECONDS,
-        read_timeout=_READ_TIMEOUT_SECONDS,
-        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
-    )
+async def _read(secret: str, environ: Mapping[str, str]) -> object:
+    timeouts = {"connect_seconds": _CONNECT_TIMEOUT_SECONDS, "silence_seconds": _READ_TIMEOUT_SECONDS}
+    service = AwsService(_SECRETS_MANAGER, _region(secret), environ, **timeouts)
     try:
-        client = cast("_Client", boto3.Session(region_name=_region(secret)).client("secretsmanager", config=config))
-        try:
-            return client.get_secret_value(SecretId=secret).get("SecretString")
-        finally:
-            client.close()
-    except (BotoCoreError, ClientError) as error:
-        # The first line only, and no cause: below it AWS may quote the request's headers, the session token among them.
-        reason = str(error).partition("\n")[0]
-        raise ConfigurationError(f"{VARIABLE}: the secret {secret} cannot be read: {reason}") from None
+        return (await service.call("GetSecretValue", {"SecretId": secret})).get("SecretString")
+    except AwsError as error:
+        raise ConfigurationError(f"{VARIABLE}: the secret {secret} cannot be read: {error}") from None
+    finally:
+        await service.close()
 
 
 def _region(secret: str) -> str:

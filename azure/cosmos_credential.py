@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -41,7 +40,7 @@ class MasterKey:
 
     async def authorization(self, verb: str, link: str, date: str) -> str:
         text = f"{verb.lower()}\ndocs\n{link}\n{date.lower()}\n\n"
-        signature = base64.b64encode(hmac.digest(self._key, text.encode(), hashlib.sha256)).decode()
+        signature = base64.b64encode(hmac.digest(self._key, text.encode(), "sha256")).decode()
         return quote(f"type=master&ver=1.0&sig={signature}", safe="")
 
 

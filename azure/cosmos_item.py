@@ -75,4 +75,6 @@ def escape(name: str) -> str:
 
 
 def _unescape(name: str) -> str:
+    if "_" not in name:
+        return name
     return _ESCAPED.sub(lambda match: bytes.fromhex(match[1].decode()), name.encode()).decode()

@@ -6,25 +6,28 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from http import HTTPStatus
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
-import httpx2
-
-from core import tls
+from core import json_text
+from core.http_connection import ConnectFailed, HttpError
 from core.ports import StoreError
+from core.store_client import StoreClient, WholeAnswer
 from cosmos_credential import Credential
 from cosmos_session import Session
 
 _VERSION = "2020-07-15"
 """Of the API, as Microsoft's own SDK names it."""
 
-_TIMEOUT = httpx2.Timeout(5.0, connect=2.0)
-_LIMITS = httpx2.Limits(max_connections=256, max_keepalive_connections=64)
+_CALLS_AT_ONCE = 64
+"""Azure gives an instance 128 ports for connections to one public address
+(https://learn.microsoft.com/azure/app-service/troubleshoot-intermittent-outbound-connection-errors), and a port is free
+again minutes after its connection. 64 calls of 10 ms are 6,400 a second, more than a process can make.
+"""
 
 _WAITS_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Before the second attempt, the third, and so on: there is one attempt more than waits."""
@@ -40,11 +43,15 @@ _NO_CONTAINER = "1003"
 _READ_TOO_EARLY = "1002"
 """Substatus of a 404: the replica asked has not yet got as far as the session token says."""
 
-_NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
+_HEADERS = {"accept": "application/json", "user-agent": "Trefoil", "x-ms-version": _VERSION}
 
 
-def make_client() -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(timeout=_TIMEOUT, limits=_LIMITS, verify=tls.context())
+def make_client(endpoint: str) -> StoreClient:
+    """
+    Raises:
+        ValueError: the endpoint is no URL of a server.
+    """
+    return StoreClient(endpoint, at_once=_CALLS_AT_ONCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,21 +89,11 @@ class _Failure:
 
 
 class CosmosRest:
-    """Its HTTP client is made when first used: by then the event loop that it belongs to runs."""
-
-    def __init__(
-        self,
-        endpoint: str,
-        database: str,
-        container: str,
-        credential: Credential,
-        client: Callable[[], httpx2.AsyncClient] = make_client,
-    ) -> None:
-        self._endpoint = endpoint.rstrip("/")
+    def __init__(self, client: StoreClient, database: str, container: str, credential: Credential) -> None:
+        self._client = client
         self._link = f"dbs/{database}/colls/{container}"
+        self._target = f"/{quote(self._link)}/docs"
         self._credential = credential
-        self._make_client = client
-        self._client: httpx2.AsyncClient | None = None
         self._session = Session()
 
     async def send(self, call: Call) -> Answer:
@@ -104,10 +101,11 @@ class CosmosRest:
         Raises:
             StoreError: there is no answer, or it is a refusal.
         """
+        body = None if call.body is None else json_text.write(call.body)
         unsure, reason, end = False, "", time.monotonic() + _PATIENCE_SECONDS
         for wait in (*_WAITS_SECONDS, None):
-            result = await self._attempt(call)
-            if isinstance(result, httpx2.Response):
+            result = await self._attempt(call, body)
+            if isinstance(result, WholeAnswer):
                 return _answer(call, result, unsure)
             unsure, reason = unsure or result.maybe_done, result.reason
             if wait is None or (result.maybe_done and not call.repeatable):
@@ -119,32 +117,29 @@ class CosmosRest:
         raise StoreError(f"Cosmos DB failed a {call.verb}: {reason}")
 
     async def close(self) -> None:
-        if self._client is not None:
-            await self._client.aclose()
-            self._client = None
+        await self._client.close()
 
-    async def _attempt(self, call: Call) -> httpx2.Response | _Failure:
-        client = self._client = self._client or self._make_client()
-        link = self._link if call.id is None else f"{self._link}/docs/{call.id}"
-        url = f"{self._endpoint}/{quote(link)}{'/docs' if call.id is None else ''}"
-        content = None if call.body is None else json.dumps(call.body).encode()
-        headers = await self._headers(call, link)
+    async def _attempt(self, call: Call, body: bytes | None) -> WholeAnswer | _Failure:
+        # An id is made of letters and digits: it can stand in a URL as it is.
+        target = self._target if call.id is None else f"{self._target}/{call.id}"
+        headers = await self._headers(call)
         try:
-            answer = await client.request(call.verb, url, content=content, headers=headers)
-        except httpx2.TransportError as error:
+            answer = await self._client.send(call.verb, target, headers, body)
+        except HttpError as error:
             # Its type says what happened; its text may be empty.
-            return _Failure(type(error).__name__, maybe_done=not isinstance(error, _NOT_SENT))
+            return _Failure(type(error).__name__, maybe_done=not isinstance(error, ConnectFailed))
         self._session.note(answer.headers.get("x-ms-session-token", ""))
         return _failure(answer) or answer
 
-    async def _headers(self, call: Call, link: str) -> dict[str, str]:
-        date = formatdate(usegmt=True)  # the real time, whatever clock the store goes by: the service compares it
+    async def _headers(self, call: Call) -> dict[str, str]:
+        link = self._link if call.id is None else f"{self._link}/docs/{call.id}"
+        date = _date(int(time.time()))  # the real time, whatever clock the store goes by: the service compares it
         headers = {
+            **_HEADERS,
             "authorization": await self._credential.authorization(call.verb, link, date),
             "content-type": call.content_type,
             "x-ms-date": date,
-            "x-ms-documentdb-partitionkey": json.dumps([call.partition]),
-            "x-ms-version": _VERSION,
+            "x-ms-documentdb-partitionkey": f"[{json.dumps(call.partition)}]",  # in ASCII, as a header has to be
             **call.headers,
         }
         if call.needs_session and self._session.token:
@@ -152,15 +147,21 @@ class CosmosRest:
         return headers
 
 
-def _failure(answer: httpx2.Response) -> _Failure | None:
+@lru_cache(maxsize=1)
+def _date(unix_time: int) -> str:
+    return formatdate(unix_time, usegmt=True)
+
+
+def _failure(answer: WholeAnswer) -> _Failure | None:
     """What is worth another attempt."""
-    reason = f"status {answer.status_code}"
-    if answer.status_code == HTTPStatus.NOT_FOUND and answer.headers.get("x-ms-substatus") == _READ_TOO_EARLY:
+    status, headers, _ = answer
+    reason = f"status {status}"
+    if status == 404 and headers.get("x-ms-substatus") == _READ_TOO_EARLY:
         return _Failure(f"{reason}, the replicas are behind")
-    if answer.status_code in _MAYBE_DONE:
+    if status in _MAYBE_DONE:
         return _Failure(reason, maybe_done=True)
-    if answer.status_code in _NOT_DONE:
-        return _Failure(reason, wait_seconds=_milliseconds(answer.headers.get("x-ms-retry-after-ms", "")) / 1000)
+    if status in _NOT_DONE:
+        return _Failure(reason, wait_seconds=_milliseconds(headers.get("x-ms-retry-after-ms", "")) / 1000)
     return None
 
 
@@ -171,14 +172,15 @@ def _milliseconds(text: str) -> float:
         return 0.0
 
 
-def _answer(call: Call, answer: httpx2.Response, unsure: bool) -> Answer:
-    status, substatus = answer.status_code, answer.headers.get("x-ms-substatus", "")
-    if status not in _ANSWERS or (status == HTTPStatus.NOT_FOUND and substatus == _NO_CONTAINER):
+def _answer(call: Call, answer: WholeAnswer, unsure: bool) -> Answer:
+    status, headers, text = answer
+    substatus = headers.get("x-ms-substatus", "")
+    if status not in _ANSWERS or (status == 404 and substatus == _NO_CONTAINER):
         # Not its text: a refusal of a credential quotes what was signed.
-        activity = answer.headers.get("x-ms-activity-id", "unknown")
+        activity = headers.get("x-ms-activity-id", "unknown")
         raise StoreError(f"Cosmos DB refused a {call.verb}: status {status}/{substatus or 0}, activity {activity}")
     try:
-        body = answer.json() if status in (HTTPStatus.OK, HTTPStatus.CREATED) else None
+        body = json_text.read(text) if status in (200, 201) else None
     except ValueError:
         raise StoreError(f"Cosmos DB answered a {call.verb} with something else than JSON") from None
-    return Answer(status, answer.headers, body, unsure)
+    return Answer(status, headers, body, unsure)

@@ -11,10 +11,9 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 
-import httpx2
-
 import cosmos_item
 from core.ports import Change, Key, Outcome, StoreError, Value
+from core.store_client import StoreClient
 from cosmos_change import CosmosChange
 from cosmos_container import CosmosContainer
 from cosmos_credential import Credential
@@ -39,14 +38,18 @@ class CosmosStore:
         credential: Credential,
         *,
         clock: Callable[[], float] = time.time,
-        client: Callable[[], httpx2.AsyncClient] = make_client,
+        client: StoreClient | None = None,
     ) -> None:
         """
         Args:
             endpoint: the account's URL, such as `https://name.documents.azure.com`.
-            client: makes the HTTP client, when it is first needed.
+            client: calls the account; None for one of the store's own.
+
+        Raises:
+            ValueError: the endpoint is no URL of a server.
         """
-        self._container = CosmosContainer(CosmosRest(endpoint, database, container, credential, client))
+        rest = CosmosRest(client or make_client(endpoint), database, container, credential)
+        self._container = CosmosContainer(rest)
         self._clock = clock
 
     async def get(self, key: Key) -> Value | None:

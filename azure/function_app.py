@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from core import cold_start
+
+# isort: split
 import os
 from functools import cache
 
@@ -38,6 +41,8 @@ _application = AsgiApplication(
     timeout_seconds=_settings.request_timeout_seconds or _TIMEOUT_SECONDS,
     first_byte_timeout_seconds=_FIRST_BYTE_TIMEOUT_SECONDS,
 )
+
+cold_start.is_over()
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)  # app keys are the gateway's own
 

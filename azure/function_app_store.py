@@ -36,13 +36,18 @@ def open_store(setting: str, environ: Mapping[str, str]) -> Store:
 
 
 def _cosmos(place: str, environ: Mapping[str, str]) -> Store:
+    misplaced = ConfigurationError(f"TREFOIL_STORE: '{place}' names no container of Cosmos DB: {_WAYS}.")
     found = _PLACE.fullmatch(place)
     if not found:
-        raise ConfigurationError(f"TREFOIL_STORE: '{place}' names no container of Cosmos DB: {_WAYS}.")
+        raise misplaced
     endpoint, database, container = found.groups()
     from cosmos_store import CosmosStore  # noqa: PLC0415 - not loaded by an app that has another store
 
-    return CosmosStore(endpoint, database, container, _credential(endpoint, environ))
+    credential = _credential(endpoint, environ)
+    try:
+        return CosmosStore(endpoint, database, container, credential)
+    except ValueError:  # there is no such port
+        raise misplaced from None
 
 
 def _credential(endpoint: str, environ: Mapping[str, str]) -> Credential:

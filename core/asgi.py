@@ -139,17 +139,28 @@ async def _write(response: Response, send: Send) -> None:
 
 
 async def _unless_client_leaves(answer: Awaitable[None], receive: Receive) -> None:
-    """Run `answer` to its end, or cancel it as soon as the client has left."""
-    answering = asyncio.ensure_future(answer)
+    """Wait for `answer`, or cancel it as soon as the client has left."""
+    task = asyncio.current_task()
+    assert task is not None
+    has_left = False
+
+    def cancel(_: asyncio.Future[None]) -> None:
+        nonlocal has_left
+        has_left = True
+        task.cancel()
+
     leaving = asyncio.ensure_future(_disconnect(receive))
+    leaving.add_done_callback(cancel)
     try:
-        await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
+        await answer
+    except asyncio.CancelledError:
+        if not has_left or task.cancelling() > 1:  # the server's own doing
+            raise
     finally:
-        answering.cancel()
+        leaving.remove_done_callback(cancel)
         leaving.cancel()
-        await asyncio.wait((answering, leaving))
-    if not answering.cancelled():
-        answering.result()
+        if has_left:
+            task.uncancel()
 
 
 async def _disconnect(receive: Receive) -> None:

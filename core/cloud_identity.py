@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-import urllib.request
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
-from core import errors
+from core import errors, json_text
+from core.http_client import HttpClient
+from core.http_connection import HttpError
 
 Fetch = Callable[[], tuple[str, float]]
-"""Gives a token and the seconds that it is good for. It blocks."""
+"""Gives a token and the seconds that it is good for. It blocks, so it is to be called in a thread of its own."""
 
 _RENEWED_BEFORE_END_SECONDS = 300
 _TIMEOUT_SECONDS = 5
@@ -26,6 +26,8 @@ def cached(fetch: Fetch, clock: Callable[[], float] = time.monotonic) -> Callabl
 
     async def current() -> str:
         nonlocal token, good_until
+        if clock() < good_until:
+            return token
         async with lock:
             if clock() >= good_until:
                 token, seconds = await asyncio.to_thread(fetch)
@@ -58,14 +60,28 @@ def google_token(service_account: str = _GOOGLE_SERVICE_ACCOUNT) -> tuple[str, f
 
 
 def _get_json(url: str, headers: Mapping[str, str]) -> dict[str, Any]:
-    # Both addresses are the platform's own and inside the machine: no proxy leads there.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    request = urllib.request.Request(url, headers=dict(headers))  # noqa: S310
+    """An event loop for this alone is made sooner than `urllib.request` is imported: the first request waits for it."""
     try:
-        with opener.open(request, timeout=_TIMEOUT_SECONDS) as answer:
-            values = json.load(answer)
+        values = asyncio.run(_got_json(url, headers))
         if isinstance(values, dict) and "access_token" in values:
             return values
-    except (OSError, ValueError):
+    except (HttpError, ValueError):
         pass
     raise errors.UpstreamAuthFailed("This service was given no access token by its own platform.")
+
+
+async def _got_json(url: str, headers: Mapping[str, str]) -> Any:
+    """None where the answer is a refusal.
+
+    Raises:
+        HttpError: there is no answer. ValueError: it is not JSON, or the URL is none.
+    """
+    parts = urlsplit(url)
+    server = f"{parts.scheme}://{parts.netloc}"
+    client = HttpClient(server, connect_seconds=_TIMEOUT_SECONDS, silence_seconds=_TIMEOUT_SECONDS)
+    try:
+        answer = await client.send("GET", f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}", headers)
+        text = await answer.read()
+    finally:
+        await client.close()
+    return json_text.read(text) if answer.status == 200 else None

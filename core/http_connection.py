@@ -11,9 +11,10 @@ import select
 from collections.abc import Callable, Mapping
 from typing import cast
 
-from httptools import HttpParserError, HttpResponseParser
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 _LONGEST_HEAD_BYTES = 256 * 1024
+"""So long may be what surrounds a body, too: hints before an answer, trailers, and what chunks say of themselves."""
 _BUFFERED_BYTES = 128 * 1024
 """When so much of an answer waits to be read, the server is not let send more."""
 _PIECE_BYTES = 256 * 1024
@@ -158,6 +159,7 @@ class HttpConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._parser = HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
+        self._socket = select.poll()
         self._answer: HttpAnswer | None = None
         self._headers: dict[str, str] = {}
         self._head_bytes = 0
@@ -175,9 +177,7 @@ class HttpConnection(asyncio.Protocol):
         """
         if self._transport is None or self._transport.is_closing():
             return False
-        poll = select.poll()
-        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
-        return not poll.poll(0)
+        return not self._socket.poll(0)
 
     async def ask(self, head: bytes, body: bytes) -> HttpAnswer:
         """Send a request; its answer, as soon as its head is there.
@@ -219,6 +219,7 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's are none
+        self._socket.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
         answer = self._answer
@@ -226,14 +227,13 @@ class HttpConnection(asyncio.Protocol):
             self.abort()
             return
         self._heard_at = self._loop.time()
-        if not answer.status:
-            self._head_bytes += len(data)
+        self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
-        except HttpParserError:
+        except (HttpParserError, HttpParserUpgrade):
             self._fail_with("what came is not HTTP")
             return
-        if self._head_bytes > _LONGEST_HEAD_BYTES and not answer.status:
+        if self._head_bytes > _LONGEST_HEAD_BYTES and answer is self._answer:
             self._fail_with("a head without an end")
             return
         answer.wake()
@@ -242,15 +242,16 @@ class HttpConnection(asyncio.Protocol):
             self._is_paused = True
             self._transport.pause_reading()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._on_lost(self)
+    def eof_received(self) -> None:
         answer = self._answer
-        if answer is None:
-            return
-        if exc is None and answer.status and self._ends_with_connection:
+        if answer is not None and answer.status and self._ends_with_connection:
             self._finish(answer)
         else:
-            self._fail_with(type(exc).__name__ if exc else "the server closed the connection")
+            self._fail_with("the server closed the connection")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._on_lost(self)
+        self._fail_with(type(exc).__name__ if exc else "the connection was closed")
 
     def pause_writing(self) -> None:
         self._drained = self._loop.create_future()
@@ -262,6 +263,8 @@ class HttpConnection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._headers = {}
+        if self._answer is None:
+            self.abort()  # an answer to nothing, whose end the next call would get
 
     def on_header(self, name: bytes, value: bytes) -> None:
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
@@ -280,15 +283,13 @@ class HttpConnection(asyncio.Protocol):
         self._resume_writing()  # a server that answers already may not read on
 
     def on_body(self, body: bytes) -> None:
+        self._head_bytes = 0
         if self._answer is not None:
             self._answer.receive(body)
 
     def on_message_complete(self) -> None:
-        answer = self._answer
-        if answer is None:
-            self.abort()  # an answer to nothing
-        elif answer.status:
-            self._finish(answer)
+        if self._answer is not None and self._answer.status:
+            self._finish(self._answer)
 
     # What follows from it.
 
@@ -296,8 +297,8 @@ class HttpConnection(asyncio.Protocol):
         assert self._transport is not None
         self._let_go()
         answer.end()
-        if self._is_writing:
-            self.abort()
+        if self._is_writing or self._transport.get_write_buffer_size():
+            self.abort()  # the rest of this request would lie before the next one
         elif self._parser.should_keep_alive() and not self._transport.is_closing():
             self.free_since = self._loop.time()
             self._on_free(self)
@@ -345,7 +346,7 @@ class HttpConnection(asyncio.Protocol):
         self._is_writing = True
         self._transport.write(head)
         rest = memoryview(body)
-        while rest and answer is self._answer and not answer.status:
+        while rest and answer is self._answer and not answer.status and not self._transport.is_closing():
             self._transport.write(rest[:_PIECE_BYTES])
             rest = rest[_PIECE_BYTES:]
             if self._drained is not None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, ConfigDict, Field, InstanceOf, SecretStr, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import AfterValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
 from core.cors import is_origin
 from core.errors import ConfigurationError
@@ -126,19 +126,27 @@ class CorsSettings(Section):
     """Whose pages may call from a browser; an app's record can narrow it for the app."""
 
 
+class _Checked:
+    """Marks the type of what was checked by itself: pydantic is not to build what would check it again."""
+
+    @staticmethod
+    def __get_pydantic_core_schema__(source: object, handler: object) -> CoreSchema:
+        return core_schema.any_schema()
+
+
 class Settings(Section):
     """Everything that can be set: the sections of `trefoil.toml`, and what comes from the environment alone."""
 
-    upstreams: Mapping[str, InstanceOf[UpstreamSettings]]
-    models: Mapping[str, InstanceOf[ModelSettings]] = {}
-    prices: Mapping[str, InstanceOf[PriceSettings]] = {}
+    upstreams: Mapping[str, Annotated[UpstreamSettings, _Checked]]
+    models: Mapping[str, Annotated[ModelSettings, _Checked]] = {}
+    prices: Mapping[str, Annotated[PriceSettings, _Checked]] = {}
     """By the model's name at its upstream."""
     route: RouteSettings = RouteSettings()
     retry: RetrySettings = RetrySettings()
     limits: LimitSettings = LimitSettings()
     apps: AppSettings = AppSettings()
     cors: CorsSettings = CorsSettings()
-    tasks: InstanceOf[Section] | None = None
+    tasks: Annotated[Section, _Checked] | None = None
     """`core.task_settings.TasksSettings`; None where the file says nothing of tasks, so that a cold start does not pay
     for what it does not need.
     """

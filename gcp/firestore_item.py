@@ -7,12 +7,12 @@ timestamp on which the database's TTL policy acts, and both have `writers`: see 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from core import json_text
 from core.ports import StoreError, Value
 
 Fields = Mapping[str, Any]
@@ -25,7 +25,6 @@ Fields = Mapping[str, Any]
 _ESCAPES = {".": "..", "/": ".~", ":": ";.", ";": ";;"}
 _ESCAPED = re.compile(r"\.[.~]|;[.;]")
 _TO_ESCAPED = str.maketrans(dict[str, str | int | None](_ESCAPES))
-_UNPAIRED = re.compile("[\ud800-\udfff]")
 _PLAIN = {pair: character for character, pair in _ESCAPES.items()}
 
 
@@ -76,12 +75,12 @@ def from_fields(fields: Fields) -> Item:
 
 def _value(fields: Fields) -> Value:
     if "value" in fields:
-        value: Value = json.loads(fields["value"]["stringValue"])
+        value: Value = json_text.read(fields["value"]["stringValue"])
         return value
     counters, marks = _entries(fields["counters"]), _entries(fields["marks"])
     return {
         "counters": {name: int(count["integerValue"]) for name, count in counters.items()},
-        "marks": {name: json.loads(said["stringValue"]) for name, said in marks.items()},
+        "marks": {name: json_text.read(said["stringValue"]) for name, said in marks.items()},
     }
 
 
@@ -101,9 +100,7 @@ def _string(text: str) -> Fields:
 
 
 def _json(value: Value) -> Fields:
-    text = json.dumps(value, ensure_ascii=False)  # half the size for most of the world's scripts
-    # Half of a surrogate pair, which JSON can spell and UTF-8 cannot.
-    return _string(text if _UNPAIRED.search(text) is None else json.dumps(value))
+    return _string(json_text.write(value).decode())
 
 
 def _map(entries: Mapping[str, Fields]) -> Fields:

@@ -5,6 +5,9 @@ The framework imports this module before it forks its worker: nothing here opens
 
 from __future__ import annotations
 
+from core import cold_start
+
+# isort: split
 import functools
 import os
 from typing import cast
@@ -44,6 +47,9 @@ _application = AsgiApplication(
     body_limit_bytes=_settings.limits.body_bytes,
     timeout_seconds=_settings.request_timeout_seconds,
 )
+
+
+cold_start.is_over()
 
 
 @functions_framework.aio.http

@@ -41,6 +41,10 @@ def _firestore(place: str, emulator: str) -> Store:
 
     if not emulator:
         return FirestoreStore(project, database, token=cloud_identity.cached(cloud_identity.google_token))
+    misplaced = ConfigurationError("FIRESTORE_EMULATOR_HOST: write HOST:PORT, without http://.")
     if not _EMULATOR.fullmatch(emulator):
-        raise ConfigurationError("FIRESTORE_EMULATOR_HOST: write HOST:PORT, without http://.")
-    return FirestoreStore(project, database, base_url=f"http://{emulator}", token=None)
+        raise misplaced
+    try:
+        return FirestoreStore(project, database, base_url=f"http://{emulator}", token=None)
+    except ValueError:  # there is no such port
+        raise misplaced from None

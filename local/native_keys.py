@@ -1,7 +1,7 @@
 """The app key of local runs in a cloud's own store: `python -m local.native_keys CLOUD STATE`.
 
 A process of its own, because it opens the store as the cloud's function does: by the same module, in the environment
-that the function has, which boto3 reads by itself.
+that the function has.
 """
 
 from __future__ import annotations

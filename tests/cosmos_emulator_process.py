@@ -7,8 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import httpx2
-
+from core.store_client import StoreClient
 from cosmos_credential import MasterKey
 from cosmos_store import CosmosStore
 from local.cosmos_emulator import CONTAINER, DATABASE, KEY, command
@@ -18,12 +17,8 @@ from manual_clock import ManualClock
 from missing import Missing
 
 CLOCK = ManualClock(1_800_000_000)
-TIMEOUT_SECONDS = 30.0
+_TIMEOUT_SECONDS = 30.0
 """The emulator does one thing at a time, and takes 10 ms of processor time to read a condition."""
-
-
-def _client() -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(timeout=TIMEOUT_SECONDS, verify=False)  # there is no TLS, which takes 60 ms to prepare
 
 
 @contextmanager
@@ -48,7 +43,12 @@ def emulator() -> Iterator[str]:
             process.wait(20)
 
 
+class PatientClient(StoreClient):
+    def __init__(self, url: str) -> None:
+        super().__init__(url, at_once=100, connect_seconds=_TIMEOUT_SECONDS, silence_seconds=_TIMEOUT_SECONDS)
+
+
 def open_store(
-    url: str, *, clock: Callable[[], float] = CLOCK, client: Callable[[], httpx2.AsyncClient] = _client
+    url: str, *, clock: Callable[[], float] = CLOCK, client: Callable[[str], StoreClient] = PatientClient
 ) -> CosmosStore:
-    return CosmosStore(url, DATABASE, CONTAINER, MasterKey(KEY), clock=clock, client=client)
+    return CosmosStore(url, DATABASE, CONTAINER, MasterKey(KEY), clock=clock, client=client(url))

@@ -5,18 +5,21 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+import zlib
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 from urllib.parse import urlsplit
 
-Fault = Literal["throttle", "deny", "lose answer", "stay silent"]
+Fault = Literal["throttle", "fail", "deny", "expire", "garble", "damage", "hang up", "lose answer", "stay silent"]
 
-_ERRORS: dict[Fault, tuple[str, str]] = {
-    "throttle": ("ProvisionedThroughputExceededException", "The level of configured throughput was exceeded."),
-    "deny": ("InvalidSignatureException", "It does not match.\n\nThe Canonical String is 'token:very-secret'"),
+_ERRORS: dict[Fault, tuple[int, str, str]] = {
+    "throttle": (400, "ProvisionedThroughputExceededException", "The level of configured throughput was exceeded."),
+    "fail": (500, "InternalServerError", "The request processing has failed because of an unknown error."),
+    "deny": (400, "InvalidSignatureException", "It does not match.\n\nThe Canonical String is 'token:very-secret'"),
+    "expire": (400, "ExpiredTokenException", "The security token included in the request is expired"),
 }
 _SILENCE_SECONDS = 30.0
 
@@ -29,6 +32,9 @@ class Relay:
         """How many came, by operation."""
         self.faults: deque[Fault | None] = deque()
         """What happens to the next requests, one each: those with None pass, and those after them."""
+        self.last_headers: Mapping[str, str] = {}
+        """Of the last request; lower-case names."""
+        self.last_body = b""
         self._target = urlsplit(target).netloc
         self._closing = threading.Event()
         relay = self
@@ -57,17 +63,21 @@ class Relay:
     def pass_on(self, client: BaseHTTPRequestHandler) -> None:
         self.requests[client.headers["X-Amz-Target"].partition(".")[2]] += 1
         body = client.rfile.read(int(client.headers["Content-Length"]))
+        self.last_headers, self.last_body = {name.lower(): value for name, value in client.headers.items()}, body
         fault = self.faults.popleft() if self.faults else None
         if fault is not None and fault in _ERRORS:
-            code, message = _ERRORS[fault]
-            _answer(client, 400, json.dumps({"__type": f"com.amazonaws#{code}", "message": message}).encode())
+            status, code, message = _ERRORS[fault]
+            _answer(client, status, json.dumps({"__type": f"com.amazonaws#{code}", "message": message}).encode())
+            return
+        if fault == "garble":
+            _answer(client, 200, b"<html>Welcome to this hotel</html>")
             return
         if fault == "stay silent":
             self._closing.wait(_SILENCE_SECONDS)
-        else:
+        elif fault != "hang up":
             answer = self._forward(client, body)
-            if fault is None:
-                _answer(client, *answer)
+            if fault in (None, "damage"):
+                _answer(client, *answer, is_damaged=fault is not None)
                 return
         client.close_connection = True
 
@@ -78,10 +88,11 @@ class Relay:
             return response.status, response.read()
 
 
-def _answer(client: BaseHTTPRequestHandler, status: int, body: bytes) -> None:
+def _answer(client: BaseHTTPRequestHandler, status: int, body: bytes, *, is_damaged: bool = False) -> None:
     client.send_response(status)
     client.send_header("Content-Type", "application/x-amz-json-1.0")
     client.send_header("Content-Length", str(len(body)))
+    client.send_header("x-amz-crc32", str(zlib.crc32(body[1:] if is_damaged else body)))
     client.end_headers()
     client.wfile.write(body)
 

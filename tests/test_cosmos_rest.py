@@ -9,10 +9,10 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import httpx2
 import pytest
 
 from core.ports import Change, Key, StoreError
+from core.store_client import StoreClient
 from cosmos_credential import Credential, ManagedIdentity, MasterKey
 from cosmos_session import Session
 from cosmos_store import CosmosStore
@@ -49,9 +49,7 @@ async def _hang_up(exchange: Exchange) -> None:
 async def _store(
     url: str, credential: Credential | None = None, *, timeout_seconds: float = 3.0
 ) -> AsyncIterator[CosmosStore]:
-    def client() -> httpx2.AsyncClient:
-        return httpx2.AsyncClient(timeout=timeout_seconds, verify=False)
-
+    client = StoreClient(url, at_once=100, connect_seconds=timeout_seconds, silence_seconds=timeout_seconds)
     store = CosmosStore(url, "db", "items", credential or MasterKey(_SECRET), client=client)
     yield store
     await store.close()

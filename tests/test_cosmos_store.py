@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote
 
-import httpx2
 import pytest
 
 import cosmos_item
+from core.http_connection import Silence
 from core.ports import Change, Key, Outcome, StoreError
+from core.store_client import WholeAnswer
 from cosmos_credential import MasterKey
-from cosmos_emulator_process import CLOCK, TIMEOUT_SECONDS, emulator, open_store
+from cosmos_emulator_process import CLOCK, PatientClient, emulator, open_store
 from cosmos_store import CosmosStore
 from local.cosmos_emulator import CONTAINER, DATABASE, KEY
 from manual_clock import ManualClock
@@ -203,12 +204,14 @@ def _spend(url: str, writer: int) -> int:
 async def test_each_verb_costs_the_requests_that_it_says(url: str) -> None:
     counts = Counter[str]()
 
-    async def count(request: httpx2.Request) -> None:
-        counts[request.method] += 1
+    class Counting(PatientClient):
+        async def send(
+            self, method: str, target: str, headers: Mapping[str, str], body: bytes | None = None
+        ) -> WholeAnswer:
+            counts[method] += 1
+            return await super().send(method, target, headers, body)
 
-    store = open_store(
-        url, client=lambda: httpx2.AsyncClient(verify=False, timeout=TIMEOUT_SECONDS, event_hooks={"request": [count]})
-    )
+    store = open_store(url, client=Counting)
     key, reserve = Key("counters", "counted"), Change({"money": 1}, {"money": 2}, mark=("m", {}))
 
     async def cost(verb: Any) -> str:
@@ -234,26 +237,25 @@ async def test_each_verb_costs_the_requests_that_it_says(url: str) -> None:
     await store.close()
 
 
-class _Losing(httpx2.AsyncHTTPTransport):
+class _Losing(PatientClient):
     """Carries out each request of one method, and loses the answer to the first of them."""
 
-    def __init__(self, method: str) -> None:
-        super().__init__(verify=False)
+    def __init__(self, url: str, method: str) -> None:
+        super().__init__(url)
         self._method = method
 
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        answer = await super().handle_async_request(request)
-        if request.method != self._method:
+    async def send(
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes | None = None
+    ) -> WholeAnswer:
+        answer = await super().send(method, target, headers, body)
+        if method != self._method:
             return answer
         self._method = ""
-        await answer.aclose()
-        raise httpx2.ReadTimeout("")
+        raise Silence
 
 
 def _losing(url: str, method: str) -> CosmosStore:
-    return open_store(
-        url, client=lambda: httpx2.AsyncClient(verify=False, timeout=TIMEOUT_SECONDS, transport=_Losing(method))
-    )
+    return open_store(url, client=lambda url: _Losing(url, method))
 
 
 @pytest.mark.parametrize("method", ["POST", "PATCH", "PUT"])
@@ -282,7 +284,7 @@ async def test_a_change_that_leaves_no_trace_is_not_sent_again(
 ) -> None:
     key, losing = Key("lost", f"untraced {len(marks)}"), _losing(url, "PATCH")
     await store.add_within(key, Change({"money": 1}, mark=("m", {})))
-    with pytest.raises(StoreError, match="ReadTimeout"):
+    with pytest.raises(StoreError, match="Silence"):
         await losing.add_within(key, Change({"money": 1}, **marks))
     value = await store.get(key)
     assert value is not None
@@ -294,7 +296,7 @@ async def test_counters_are_dropped_once_though_the_answer_is_lost(url: str, sto
     key = Key("lost", "dropped")
     await store.put(key, {"counters": {"x": 1, "y": 2, "z": 3}, "marks": {"r": {}}})
     losing = _losing(url, "PATCH")
-    with pytest.raises(StoreError, match="ReadTimeout"):
+    with pytest.raises(StoreError, match="Silence"):
         await losing.add_within(key, Change({}, {"x": 1}, drop={"x"}))
     await losing.close()
     for change, outcome in [

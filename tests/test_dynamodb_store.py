@@ -10,7 +10,7 @@ import multiprocessing
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
@@ -25,8 +25,10 @@ import boto3  # type: ignore[import-untyped]
 import dynamodb_item
 import dynamodb_table
 import dynamodb_update
+from botocore_signature import botocores_signature
+from core.errors import ConfigurationError
 from core.ports import Change, Key, Outcome, StoreError, Value
-from dynamodb_relay import Relay, relaying
+from dynamodb_relay import Fault, Relay, relaying
 from dynamodb_store import DynamodbStore
 from local.dynamodb_emulator import REGION
 from local.staging import REPOSITORY
@@ -36,10 +38,15 @@ from store_contract import check_store
 _TABLE = "trefoil"
 _START = 1_800_000_000
 _KEY = Key("apps/a/counters", "one")
+_ROLE = {
+    "AWS_ACCESS_KEY_ID": "AKIA-OF-A-ROLE",
+    "AWS_SECRET_ACCESS_KEY": "a-very-secret-key",
+    "AWS_SESSION_TOKEN": "a-very-secret-token",
+}
 
 _PROCESSES = 3
 _THREADS = 8
-_TRIES = 20
+_TRIES = 3
 _PRICE = 7
 _BUDGET = 300
 
@@ -76,14 +83,6 @@ def common_relay(endpoint: str) -> Iterator[Relay]:
         yield relay
 
 
-@pytest.fixture(scope="module")
-def common_store(common_relay: Relay) -> Iterator[tuple[DynamodbStore, ManualClock]]:
-    """One for all tests, because boto3 takes a while to make a client."""
-    clock = ManualClock(_START)
-    with contextlib.closing(DynamodbStore(_TABLE, endpoint_url=common_relay.url, clock=clock)) as store:
-        yield store, clock
-
-
 @pytest.fixture
 def table(resource: Any) -> Any:
     """The table by boto3's resource, which is how others read and write it; empty."""
@@ -101,16 +100,24 @@ def relay(common_relay: Relay, table: Any) -> Relay:
 
 
 @pytest.fixture
-def clock(common_store: tuple[DynamodbStore, ManualClock]) -> ManualClock:
-    clock = common_store[1]
-    clock.now = _START
-    return clock
+def clock() -> ManualClock:
+    return ManualClock(_START)
 
 
 @pytest.fixture
-def store(common_store: tuple[DynamodbStore, ManualClock], relay: Relay, clock: ManualClock) -> DynamodbStore:
+async def store(relay: Relay, clock: ManualClock) -> AsyncIterator[DynamodbStore]:
     """A store on the empty table, reached through `relay`, whose time is `clock`."""
-    return common_store[0]
+    async with _opened(relay.url, clock=clock) as store:
+        yield store
+
+
+@contextlib.asynccontextmanager
+async def _opened(url: str, table: str = _TABLE, **more: Any) -> AsyncIterator[DynamodbStore]:
+    store = DynamodbStore(table, REGION, {**_ROLE, "AWS_ENDPOINT_URL_DYNAMODB": url}, **more)
+    try:
+        yield store
+    finally:
+        await store.close()
 
 
 async def test_it_keeps_the_contract(store: DynamodbStore, clock: ManualClock) -> None:
@@ -130,13 +137,16 @@ def test_processes_and_threads_race_for_one_budget(endpoint: str, table: Any) ->
 
 def _spend(endpoint: str, writer: int) -> int:
     """How many times this process was granted the price."""
-    with (
-        contextlib.closing(DynamodbStore(_TABLE, endpoint_url=endpoint)) as store,
-        ThreadPoolExecutor(_THREADS) as threads,
-    ):
-        changes = [Change({"money": _PRICE}, {"money": _BUDGET}, mark=(f"{writer}-{n}", {})) for n in range(_TRIES)]
-        outcomes = threads.map(lambda change: asyncio.run(store.add_within(_KEY, change)), changes)
-        return [outcome.done for outcome in outcomes].count(True)
+
+    async def spend(thread: int) -> int:
+        async with _opened(endpoint) as store:
+            ids = [f"{writer}-{thread}-{n}" for n in range(_TRIES)]
+            changes = [Change({"money": _PRICE}, {"money": _BUDGET}, mark=(name, {})) for name in ids]
+            outcomes = [await store.add_within(_KEY, change) for change in changes]
+            return [outcome.done for outcome in outcomes].count(True)
+
+    with ThreadPoolExecutor(_THREADS) as threads:
+        return sum(threads.map(lambda thread: asyncio.run(spend(thread)), range(_THREADS)))
 
 
 async def test_an_expired_budget_is_renewed_once(store: DynamodbStore, clock: ManualClock) -> None:
@@ -269,9 +279,67 @@ async def test_throttled_once_it_tries_again(store: DynamodbStore, relay: Relay)
     assert relay.requests == {"UpdateItem": 2}
 
 
+async def test_throttled_once_a_change_without_a_mark_is_tried_again(store: DynamodbStore, relay: Relay) -> None:
+    """Nothing was done: it cannot be made twice."""
+    relay.faults.append("throttle")
+    assert (await store.add_within(_KEY, Change({"money": 5}))).counters == {"money": 5}
+    assert relay.requests == {"UpdateItem": 2}
+
+
+@pytest.mark.parametrize(("fault", "said"), [("fail", "InternalServerError"), ("hang up", "hung up")])
+async def test_what_may_be_made_is_tried_again_where_that_can_be_found_out(
+    store: DynamodbStore, relay: Relay, fault: Fault, said: str
+) -> None:
+    relay.faults.extend([fault] * 2)
+    assert (await store.add_within(_KEY, Change({"money": 5}, mark=("r", {})))).counters == {"money": 5}
+    assert relay.requests == {"UpdateItem": 3}
+    relay.faults.append(fault)
+    with pytest.raises(StoreError, match=f"UpdateItem: .*{said}"):
+        await store.add_within(_KEY, Change({"money": 1}))
+    assert relay.requests == {"UpdateItem": 4}
+    relay.faults.extend([fault] * 3)
+    with pytest.raises(StoreError, match=f"GetItem: .*{said}"):
+        await store.get(_KEY)
+    assert relay.requests == {"UpdateItem": 4, "GetItem": 3}
+
+
+async def test_an_answer_that_is_not_json_is_named(store: DynamodbStore, relay: Relay) -> None:
+    relay.faults.append("garble")
+    with pytest.raises(StoreError, match="GetItem: the answer is not JSON"):
+        await store.get(_KEY)
+
+
+async def test_an_answer_that_was_damaged_is_asked_for_again(store: DynamodbStore, relay: Relay) -> None:
+    await store.put(_KEY, {"is": "there"})
+    relay.faults.append("damage")
+    assert await store.get(_KEY) == {"is": "there"}
+    assert relay.requests == {"PutItem": 1, "GetItem": 2}
+
+
+async def test_a_call_may_be_cancelled(store: DynamodbStore, relay: Relay) -> None:
+    """Its connection is not used again: the next call gets an answer of its own."""
+    await store.put(_KEY, {"is": "there"})
+    relay.faults.append("stay silent")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await store.get(_KEY)
+    assert await store.get(_KEY) == {"is": "there"}
+    assert relay.requests == {"PutItem": 1, "GetItem": 2}
+
+
+async def test_what_is_sent_is_what_was_signed(store: DynamodbStore, relay: Relay) -> None:
+    await store.put(Key("größe", "漢"), {"is": "there"})
+    sent = relay.last_headers
+    signed = {name: sent[name] for name in ("content-type", "host", "x-amz-target")}
+    assert sent["authorization"] == botocores_signature(
+        relay.url, signed, relay.last_body, tuple(_ROLE.values()), "dynamodb", REGION, at=sent["x-amz-date"]
+    )
+    assert sent["x-amz-security-token"] == _ROLE["AWS_SESSION_TOKEN"]
+
+
 async def test_throttled_for_long_it_gives_up(store: DynamodbStore, relay: Relay) -> None:
     relay.faults.extend(["throttle"] * 9)
-    with pytest.raises(StoreError, match=r"table trefoil: get_item: .*ProvisionedThroughputExceededException"):
+    with pytest.raises(StoreError, match=r"table trefoil: GetItem: .*ProvisionedThroughputExceededException"):
         await store.get(_KEY)
     assert relay.requests == {"GetItem": 3}
 
@@ -284,7 +352,7 @@ async def test_where_an_answer_is_lost_a_change_is_made_once(store: DynamodbStor
     assert await store.add_within(_KEY, Change({"money": -2}, unmark="r")) == Outcome(False, {"money": 3})
     assert relay.requests == {"UpdateItem": 4}
     relay.faults.append("lose answer")
-    with pytest.raises(StoreError, match="update_item"):
+    with pytest.raises(StoreError, match="UpdateItem"):
         await store.add_within(_KEY, Change({"money": 1}))
     assert relay.requests == {"UpdateItem": 5}
     assert await store.get(_KEY) == {"counters": {"money": 4}, "marks": {}}
@@ -293,7 +361,7 @@ async def test_where_an_answer_is_lost_a_change_is_made_once(store: DynamodbStor
 async def test_where_an_answer_is_lost_counters_are_dropped_once(store: DynamodbStore, relay: Relay) -> None:
     await store.put(_KEY, {"counters": {"x": 1, "y": 2, "z": 3}, "marks": {"r": {}}})
     relay.faults.append("lose answer")
-    with pytest.raises(StoreError, match="update_item"):
+    with pytest.raises(StoreError, match="UpdateItem"):
         await store.add_within(_KEY, Change({}, {"x": 1}, drop={"x"}))
     assert relay.requests == {"PutItem": 1, "UpdateItem": 1}
     relay.faults.append("lose answer")
@@ -338,27 +406,41 @@ async def test_where_an_answer_is_lost_an_absent_place_is_taken_once(store: Dyna
 async def test_where_nobody_answers_it_fails_in_time(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dynamodb_table, "_READ_TIMEOUT_SECONDS", 0.1)
     relay.faults.extend(["stay silent"] * 3)
-    with (
-        contextlib.closing(DynamodbStore(_TABLE, endpoint_url=relay.url)) as store,
-        pytest.raises(StoreError, match="timeout"),
-    ):
-        await asyncio.wait_for(store.get(_KEY), 10)
+    async with _opened(relay.url) as store:
+        with pytest.raises(StoreError, match="did not answer in time"):
+            await asyncio.wait_for(store.get(_KEY), 10)
     assert relay.requests == {"GetItem": 3}
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "nonsense"])
-async def test_where_nothing_listens_it_fails_at_once(endpoint: str, url: str) -> None:
-    with contextlib.closing(DynamodbStore(_TABLE, endpoint_url=url)) as store, pytest.raises(StoreError, match=url):
-        await asyncio.wait_for(store.get(_KEY), 5)
+async def test_where_nothing_listens_it_fails_at_once() -> None:
+    async with _opened("http://127.0.0.1:1") as store:
+        with pytest.raises(StoreError, match=r"http://127\.0\.0\.1:1 cannot be reached"):
+            await asyncio.wait_for(store.add_within(_KEY, Change({"money": 1})), 5)
 
 
-async def test_errors_tell_no_secrets(store: DynamodbStore, relay: Relay) -> None:
-    relay.faults.append("deny")
-    with pytest.raises(StoreError, match="InvalidSignatureException") as caught:
+@pytest.mark.parametrize("url", ["nonsense", "http://h:x", "http:///", "ftp://h"])
+def test_an_endpoint_that_is_no_url_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(f"AWS_ENDPOINT_URL_DYNAMODB: '{url}' is no URL")):
+        DynamodbStore(_TABLE, REGION, {**_ROLE, "AWS_ENDPOINT_URL_DYNAMODB": url})
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"), [("deny", "InvalidSignatureException"), ("expire", "ExpiredTokenException: The security token")]
+)
+async def test_errors_tell_no_secrets(store: DynamodbStore, relay: Relay, fault: Fault, said: str) -> None:
+    relay.faults.append(fault)
+    with pytest.raises(StoreError, match=said) as caught:
         await store.get(_KEY)
     assert "secret" not in str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
+
+
+async def test_credentials_that_cannot_be_sent_are_not_told() -> None:
+    environ = {**_ROLE, "AWS_SESSION_TOKEN": "a-very-secret\ntoken", "AWS_ENDPOINT_URL_DYNAMODB": "http://127.0.0.1:1"}
+    with pytest.raises(StoreError, match="the credentials have characters") as caught:
+        await DynamodbStore(_TABLE, REGION, environ).get(_KEY)
+    assert "secret" not in str(caught.value)
 
 
 async def test_a_value_that_is_too_large_is_refused(store: DynamodbStore) -> None:
@@ -368,8 +450,6 @@ async def test_a_value_that_is_too_large_is_refused(store: DynamodbStore) -> Non
 
 
 async def test_a_table_that_is_not_there_is_named(relay: Relay) -> None:
-    with (
-        contextlib.closing(DynamodbStore("elsewhere", endpoint_url=relay.url)) as store,
-        pytest.raises(StoreError, match=r"table elsewhere: put_item: .*ResourceNotFoundException"),
-    ):
-        await store.put(_KEY, {})
+    async with _opened(relay.url, "elsewhere") as store:
+        with pytest.raises(StoreError, match=r"table elsewhere: PutItem: .*ResourceNotFoundException"):
+            await store.put(_KEY, {})

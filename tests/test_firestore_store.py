@@ -258,7 +258,7 @@ async def test_google_reads_what_the_store_wrote(store: FirestoreStore, referee:
     kept = _document(referee, _KEY).get().to_dict()
     writers = kept.pop("writers")
     expire_at = datetime.fromtimestamp(_START + 60, UTC)
-    assert kept == {"counters": {"money": 5}, "marks": {"m": '{"at": 7}'}, "expire_at": expire_at}
+    assert kept == {"counters": {"money": 5}, "marks": {"m": '{"at":7}'}, "expire_at": expire_at}
     assert len(writers) == 1
     await store.put(Key("apps", "a"), {"text": "漢字"})
     assert json.loads(_document(referee, Key("apps", "a")).get().to_dict()["value"]) == {"text": "漢字"}

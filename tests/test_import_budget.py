@@ -18,10 +18,16 @@ from local.staging import stage
 
 _RUNS = 5
 _MEASURE = "\nimport sys, time; print(len(sys.modules), time.process_time())"
-_ENVIRONMENT = {"OPENAI_API_KEY": "sk-any", "TREFOIL_STORE": "sqlite:/nowhere/store"}
+_ENVIRONMENT = {
+    "OPENAI_API_KEY": "sk-any",
+    "AWS_REGION": "us-east-1",
+    "AWS_ACCESS_KEY_ID": "any",
+    "AWS_SECRET_ACCESS_KEY": "any",
+}
 _NEVER = {
     "aiohttp",
     "boto3",
+    "botocore",
     "core.cloud_clients",
     "core.cloud_upstreams",
     "core.manage",
@@ -42,10 +48,11 @@ class Budget:
     modules: int
     pydantics: float
     """In units of the CPU time that `import pydantic` takes."""
+    store: str = "sqlite:/nowhere/store"
 
 
 _BUDGETS = [
-    Budget("aws", "lambda_function", "import json", modules=480, pydantics=10),
+    Budget("aws", "lambda_function", "import json", modules=330, pydantics=10, store="dynamodb:trefoil"),
     Budget(
         "azure", "function_app", "import azure.functions, azurefunctions.extensions.base", modules=390, pydantics=10
     ),
@@ -54,9 +61,9 @@ _BUDGETS = [
 """Of the time, about two thirds are used: a busy machine makes more of a difference than a small module."""
 
 
-def _loaded(program: str, folder: Path) -> tuple[int, float]:
+def _loaded(program: str, folder: Path, store: str) -> tuple[int, float]:
     """How many modules a program has loaded in the end, and how many seconds of CPU it has taken."""
-    environment = {**_ENVIRONMENT, "PATH": os.environ["PATH"], "PYTHONPATH": str(folder)}
+    environment = {**_ENVIRONMENT, "TREFOIL_STORE": store, "PATH": os.environ["PATH"], "PYTHONPATH": str(folder)}
     command = [sys.executable, "-c", program + _MEASURE]
     run = subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.PIPE, text=True)
     modules, seconds = run.stdout.split()
@@ -73,11 +80,11 @@ def test_a_cold_start_loads_no_more_than_it_may(budget: Budget, tmp_path: Path) 
     pydantic: list[float] = []
     whole: list[float] = []
     for _ in range(_RUNS):  # in turns, so that what else the machine does hits all of them; the least is the truest
-        bare.append(_loaded("", folder)[1])
-        pydantic.append(_loaded("import pydantic", folder)[1])
-        before, seconds = _loaded(budget.runtime, folder)
+        bare.append(_loaded("", folder, budget.store)[1])
+        pydantic.append(_loaded("import pydantic", folder, budget.store)[1])
+        before, seconds = _loaded(budget.runtime, folder, budget.store)
         runtime.append(seconds)
-        after, seconds = _loaded(entry, folder)
+        after, seconds = _loaded(entry, folder, budget.store)
         whole.append(seconds)
     assert after - before <= budget.modules
     assert (min(whole) - min(runtime)) / (min(pydantic) - min(bare)) <= budget.pydantics

@@ -75,7 +75,7 @@ def stores(native: LocalDeployment, monkeypatch: pytest.MonkeyPatch) -> Mapping[
 
 
 async def _close(stores: Mapping[str, Store]) -> None:
-    stores["aws"].close()  # type: ignore[attr-defined]
+    await stores["aws"].close()  # type: ignore[attr-defined]
     await stores["azure"].close()  # type: ignore[attr-defined]
     await stores["gcp"].aclose()  # type: ignore[attr-defined]
 

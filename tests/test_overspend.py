@@ -162,19 +162,16 @@ _USUAL = ("sqlite", "dynamodb")
 )
 def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Service]:
     folder = tmp_path_factory.mktemp(request.param)
-    with pytest.MonkeyPatch.context() as patch:
-        try:
-            with STORES[request.param](folder) as deployment:
-                for name, value in deployment.environ.items():
-                    patch.setenv(name, value)  # boto3 reads nothing else
-                service = _Service(deployment, folder)
-                service.workers()
-                try:
-                    yield service
-                finally:
-                    service.close()
-        except Missing as missing:
-            pytest.skip(str(missing))
+    try:
+        with STORES[request.param](folder) as deployment:
+            service = _Service(deployment, folder)
+            service.workers()
+            try:
+                yield service
+            finally:
+                service.close()
+    except Missing as missing:
+        pytest.skip(str(missing))
 
 
 @dataclass(slots=True)

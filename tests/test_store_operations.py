@@ -134,14 +134,11 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 @pytest.fixture(scope="module", params=list(STORES))
 def deployment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreDeployment]:
-    with pytest.MonkeyPatch.context() as patch:
-        try:
-            with STORES[request.param](tmp_path_factory.mktemp(request.param)) as deployment:
-                for name, value in deployment.environ.items():
-                    patch.setenv(name, value)  # boto3 reads nothing else
-                yield deployment
-        except Missing as missing:
-            pytest.skip(str(missing))
+    try:
+        with STORES[request.param](tmp_path_factory.mktemp(request.param)) as deployment:
+            yield deployment
+    except Missing as missing:
+        pytest.skip(str(missing))
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,16 +177,14 @@ class _Service:
 
 
 @asynccontextmanager
-async def _service(
-    deployment: StoreDeployment, folder: Path, patch: pytest.MonkeyPatch, limits: Limits
-) -> AsyncIterator[_Service]:
+async def _service(deployment: StoreDeployment, folder: Path, limits: Limits) -> AsyncIterator[_Service]:
     config = folder / "trefoil.toml"
     config.write_text(f"[upstreams.openai]\n{metered_upstream.PRICES}")
     app = App(id=f"app-{secrets.token_hex(4)}", created_at=0, limits=limits)
     async with deployment.opened() as store:
         key = await Admin(store).new_key(app.id)
         await store.put(App.key(app.id), app.model_dump())
-    async with MeteredUpstream.running() as upstream, _wired(deployment, patch) as (wired, wire):
+    async with MeteredUpstream.running() as upstream, _wired(deployment) as (wired, wire):
         environ = {"OPENAI_API_KEY": "sk", "TREFOIL_CONFIG": str(config), "TREFOIL_UPSTREAM_URL": upstream.url}
         async with wired.opened() as store:
             counting = _CountingStore(store)
@@ -199,9 +194,7 @@ async def _service(
 
 
 @asynccontextmanager
-async def _wired(
-    deployment: StoreDeployment, patch: pytest.MonkeyPatch
-) -> AsyncIterator[tuple[StoreDeployment, _Wire | None]]:
+async def _wired(deployment: StoreDeployment) -> AsyncIterator[tuple[StoreDeployment, _Wire | None]]:
     """The same with a relay on its way, if there is a way."""
     environ = deployment.environ
     if deployment.name == "dynamodb":
@@ -216,18 +209,16 @@ async def _wired(
     async with _Wire.to(target) as wire:
         address = urlsplit(target).netloc
         passed = {name: value.replace(address, wire.address) for name, value in environ.items()}
-        for name, value in passed.items():
-            patch.setenv(name, value)
         yield replace(deployment, setting=deployment.setting.replace(address, wire.address), environ=passed), wire
 
 
 @pytest.mark.parametrize("shards", [1, 3])
 @pytest.mark.parametrize("limits", [_BUDGET, _ALL_LIMITS], ids=["a budget", "all limits"])
 async def test_a_request_of_an_app_with_limits_is_two_writes(
-    deployment: StoreDeployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: Limits, shards: int
+    deployment: StoreDeployment, tmp_path: Path, limits: Limits, shards: int
 ) -> None:
     limits = limits.model_copy(update={"shards": shards})
-    async with _service(deployment, tmp_path, monkeypatch, limits) as service:
+    async with _service(deployment, tmp_path, limits) as service:
         await service.call()
         verbs, _ = service.operations()
         assert verbs == {"get": 2, "add_within": 2}  # the key and its app, which are then known for a while
@@ -243,9 +234,9 @@ async def test_a_request_of_an_app_with_limits_is_two_writes(
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_request_of_an_app_without_limits_is_one_write(
-    deployment: StoreDeployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: bool
+    deployment: StoreDeployment, tmp_path: Path, stream: bool
 ) -> None:
-    async with _service(deployment, tmp_path, monkeypatch, Limits()) as service:
+    async with _service(deployment, tmp_path, Limits()) as service:
         await service.call(stream=stream)
         assert service.operations()[0] == {"get": 2, "add_within": 1}
         await service.call(stream=stream)

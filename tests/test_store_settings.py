@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import re
 import subprocess
@@ -24,20 +23,19 @@ _KEY = "c2VjcmV0"
 _IDENTITY = {"IDENTITY_ENDPOINT": "http://127.0.0.1:1/token", "IDENTITY_HEADER": "secret-header"}
 _ACCOUNT = "cosmos:https://trefoil.documents.azure.com/db/items"
 _ROLE = {"AWS_ACCESS_KEY_ID": "a-role-s", "AWS_SECRET_ACCESS_KEY": "secret"}
-"""Without credentials in its environment, boto3 would ask the machine's metadata service."""
+"""Without credentials in its environment, the store would search for some with botocore."""
 _MODULES = {"aws": "lambda_store", "azure": "function_app_store", "gcp": "run_function_store"}
 _ENTRIES = {"aws": "lambda_function", "azure": "function_app", "gcp": "main"}
-needs_boto3 = pytest.mark.skipif(importlib.util.find_spec("boto3") is None, reason="needs the package 'boto3'")
-
-
-@pytest.fixture
-def role(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in _ROLE.items():
-        monkeypatch.setenv(name, value)
 
 
 def _open(cloud: str, setting: str, **environ: str) -> Any:
     return importlib.import_module(_MODULES[cloud]).open_store(setting, environ)
+
+
+def _called(rest: Any) -> tuple[str, str, int]:
+    """Scheme, host and port of the service that a store calls."""
+    http = rest._client._http
+    return "https" if http._tls else "http", http._host, http._port
 
 
 @pytest.mark.parametrize("cloud", _MODULES)
@@ -47,27 +45,17 @@ def test_the_embedded_store_is_there_on_every_cloud(cloud: str, tmp_path: Path) 
     assert store._path == tmp_path / "a:b.sqlite3"
 
 
-@needs_boto3
-@pytest.mark.usefixtures("role")
 def test_dynamodb_lies_in_the_function_s_region() -> None:
-    store = _open("aws", "dynamodb:trefoil-prod", AWS_REGION="eu-central-1", AWS_DEFAULT_REGION="us-east-1")
-    assert (store._table._name, store._table._region) == ("trefoil-prod", "eu-central-1")
-    (client,) = store._table._clients.values()  # made already: no request waits for it
-    assert client.meta.endpoint_url == "https://dynamodb.eu-central-1.amazonaws.com"
-    store.close()
+    regions = {"AWS_REGION": "eu-central-1", "AWS_DEFAULT_REGION": "us-east-1"}
+    store = _open("aws", "dynamodb:trefoil-prod", **regions, **_ROLE)
+    assert store._table._name == "trefoil-prod"
+    assert store._table._service._region == "eu-central-1"
+    assert store._table._service._url == "https://dynamodb.eu-central-1.amazonaws.com"
 
 
-@needs_boto3
-@pytest.mark.usefixtures("role")
-def test_dynamodb_s_emulator_is_named_by_boto3_s_own_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:1")
-    store = _open("aws", "dynamodb:trefoil", AWS_REGION="us-east-1")
-    (client,) = store._table._clients.values()
-    assert client.meta.endpoint_url == "http://127.0.0.1:1"
-    store.close()
-    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", "nonsense")
-    with pytest.raises(ConfigurationError, match=r"^TREFOIL_STORE: DynamoDB table trefoil: .*nonsense"):
-        _open("aws", "dynamodb:trefoil", AWS_REGION="us-east-1")
+def test_dynamodb_s_emulator_is_named_by_amazon_s_own_variable() -> None:
+    place = {"AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL_DYNAMODB": "http://127.0.0.1:1"}
+    assert _open("aws", "dynamodb:trefoil", **place, **_ROLE)._table._service._url == "http://127.0.0.1:1"
 
 
 @pytest.mark.parametrize("client_id", ["", "0000-1111"])
@@ -82,7 +70,7 @@ def test_cosmos_db_is_opened_with_the_managed_identity(client_id: str, monkeypat
     store = _open("azure", _ACCOUNT, **_IDENTITY, AZURE_CLIENT_ID=client_id)
     assert isinstance(store, CosmosStore)
     rest = store._container._rest
-    assert (rest._endpoint, rest._link) == ("https://trefoil.documents.azure.com", "dbs/db/colls/items")
+    assert (_called(rest), rest._link) == (("https", "trefoil.documents.azure.com", 443), "dbs/db/colls/items")
     assert rest._credential == "credential"  # type: ignore[comparison-overlap]
     assert asked == {
         "endpoint": _IDENTITY["IDENTITY_ENDPOINT"],
@@ -94,7 +82,7 @@ def test_cosmos_db_is_opened_with_the_managed_identity(client_id: str, monkeypat
 
 def test_cosmos_db_s_emulator_is_opened_with_a_key() -> None:
     store = _open("azure", "cosmos:http://127.0.0.1:8081/db/items", TREFOIL_COSMOS_KEY=_KEY)
-    assert store._container._rest._endpoint == "http://127.0.0.1:8081"
+    assert _called(store._container._rest) == ("http", "127.0.0.1", 8081)
     assert store._container._rest._credential._key == b"secret"
 
 
@@ -106,13 +94,15 @@ def test_firestore_is_opened_with_the_metadata_server_s_token(place: str, databa
     store = _open("gcp", f"firestore:{place}")
     assert isinstance(store, FirestoreStore)
     project = place.partition("/")[0]
-    assert store._rest._url == f"https://firestore.googleapis.com/v1/projects/{project}/databases/{database}/"
+    assert _called(store._rest) == ("https", "firestore.googleapis.com", 443)
+    assert store._rest._target == f"/v1/projects/{project}/databases/{database}/"
     assert store._rest._token is not None
 
 
 def test_firestore_s_emulator_is_asked_without_a_token() -> None:
     store = _open("gcp", "firestore:my-project", FIRESTORE_EMULATOR_HOST="localhost:8080")
-    assert store._rest._url == "http://localhost:8080/v1/projects/my-project/databases/(default)/"
+    assert _called(store._rest) == ("http", "localhost", 8080)
+    assert store._rest._target == "/v1/projects/my-project/databases/(default)/"
     assert store._rest._token is None
 
 
@@ -127,11 +117,19 @@ def test_firestore_s_emulator_is_asked_without_a_token() -> None:
         ),
         ("aws", "dynamodb:a b", {}, "TREFOIL_STORE: 'a b' cannot be the name of a DynamoDB table: write dynamodb:TAB"),
         ("aws", "dynamodb:arn:aws:x", {}, "TREFOIL_STORE: 'arn:aws:x' cannot be the name of a DynamoDB table"),
+        (
+            "aws",
+            "dynamodb:trefoil",
+            {"AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL_DYNAMODB": "nonsense", **_ROLE},
+            "AWS_ENDPOINT_URL_DYNAMODB: 'nonsense' is no URL of a server: write http://HOST:PORT or https://HOST.",
+        ),
+        ("aws", "dynamodb:trefoil", {"AWS_REGION": "a/b", **_ROLE}, "AWS_REGION: 'a/b' is no region of AWS."),
         ("aws", "dynamodb:trefoil", {}, "AWS_REGION is not set: give it the region of the DynamoDB table"),
         ("azure", "dynamodb:t", {}, "TREFOIL_STORE: Azure has no store 'dynamodb': write cosmos:https://ACCOUNT.docu"),
         ("azure", "cosmos:trefoil", {}, "TREFOIL_STORE: 'trefoil' names no container of Cosmos DB: write cosmos:http"),
         ("azure", "cosmos:https://a.example/db", {}, "names no container of Cosmos DB: write cosmos:https://ACCOUNT"),
         ("azure", "cosmos:https://a.example/db/c/d", {}, "names no container of Cosmos DB: write cosmos:https://ACC"),
+        ("azure", "cosmos:https://a.example:99999/db/c", _IDENTITY, "names no container of Cosmos DB: write cosmos:h"),
         ("azure", _ACCOUNT, {}, "TREFOIL_STORE: this process has no managed identity to open Cosmos DB with (Azure w"),
         ("azure", _ACCOUNT, {"TREFOIL_COSMOS_KEY": "no base64!"}, "TREFOIL_COSMOS_KEY: it is no base64: write the ac"),
         ("azure", "cosmos:http://a.example/db/c", _IDENTITY, "TREFOIL_STORE: a managed identity's token must not tra"),
@@ -142,6 +140,12 @@ def test_firestore_s_emulator_is_asked_without_a_token() -> None:
             "gcp",
             "firestore:my-project",
             {"FIRESTORE_EMULATOR_HOST": "http://h:1"},
+            "FIRESTORE_EMULATOR_HOST: write HOST:PORT,",
+        ),
+        (
+            "gcp",
+            "firestore:my-project",
+            {"FIRESTORE_EMULATOR_HOST": "localhost:99999"},
             "FIRESTORE_EMULATOR_HOST: write HOST:PORT,",
         ),
     ],
@@ -173,10 +177,8 @@ def test_another_cloud_s_store_stops_the_start(cloud: str) -> None:
 
 
 _STARTS = [
-    ("aws", "sqlite:x", {}, {"sqlite3"}, {"boto3"}),
-    pytest.param(
-        "aws", "dynamodb:trefoil", {"AWS_REGION": "us-east-1", **_ROLE}, {"boto3"}, {"sqlite3"}, marks=needs_boto3
-    ),
+    ("aws", "sqlite:x", {}, {"sqlite3"}, {"dynamodb_store"}),
+    ("aws", "dynamodb:trefoil", {"AWS_REGION": "us-east-1", **_ROLE}, {"dynamodb_store"}, {"sqlite3", "botocore"}),
     ("azure", "sqlite:x", {}, {"sqlite3"}, {"cosmos_store"}),
     ("azure", _ACCOUNT, _IDENTITY, {"cosmos_store"}, {"sqlite3"}),
     ("gcp", "sqlite:x", {}, {"sqlite3"}, {"firestore_store"}),

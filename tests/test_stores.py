@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,36 @@ async def test_sqlite_says_when_its_file_cannot_be_used(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path)
     with pytest.raises(StoreError, match="cannot be used"):
         await store.get(Key("a", "b"))
+
+
+@pytest.mark.anyio
+async def test_sqlite_leaves_waiting_to_a_thread(tmp_path: Path) -> None:
+    """While another process writes, the event loop goes on, and what was asked meanwhile is done afterwards."""
+    file = tmp_path / "store.sqlite3"
+    store, place = SqliteStore(file), Key("counters", "one")
+    await store.add_within(place, Change({"money": 1}))
+    other = sqlite3.connect(file)
+    other.execute("BEGIN IMMEDIATE")
+    asked = asyncio.ensure_future(store.add_within(place, Change({"money": 2})))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert await store.get(place) == {"counters": {"money": 1}, "marks": {}}
+    assert not asked.done()
+    other.rollback()
+    other.close()
+    assert (await asked).counters == {"money": 3}
+    store.close()
+
+
+@pytest.mark.anyio
+async def test_what_sqlite_has_written_finds_its_final_place(tmp_path: Path) -> None:
+    """The log of what was written last is begun anew from time to time, however long the process lives."""
+    file = tmp_path / "store.sqlite3"
+    store = SqliteStore(file)
+    for number in range(3000):
+        await store.put(Key("some", str(number % 10)), {"text": f"{number:05}" * 1000})
+    assert file.with_name("store.sqlite3-wal").stat().st_size < 10_000_000
+    store.close()
 
 
 def test_sqlite_is_shared_between_processes(tmp_path: Path) -> None:
