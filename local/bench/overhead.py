@@ -17,6 +17,7 @@ MEMORY = "Trefoil, free store"
 FIRESTORE = "Trefoil, Firestore"
 """Its emulator, which is slower than the service: what counts here is the CPU that talking to it takes."""
 RAW = "bare raw SDK call"
+OWN_CLIENT = "bare call, own client"
 TYPED = "typed SDK call"
 FLOOR = "hello world"
 """What the runtime itself takes, which asks nobody."""
@@ -41,6 +42,7 @@ def variants(run: Bench, store: Mapping[str, str]) -> list[Variant]:
         servers.gcp(KEY_ONLY, shop, shop.root("gcp"), environ, shop.free_key),
         servers.gcp_handler(MEMORY, "memory_gcp", shop, environ, shop.limited_key),
         servers.gcp_handler(RAW, "raw_gcp", shop, plain),
+        servers.gcp_handler(OWN_CLIENT, "own_client_gcp", shop, plain),
         servers.gcp_handler(TYPED, "naive_gcp", shop, plain),
         servers.gcp_handler(FLOOR, "floor_gcp", shop, plain),
         servers.thin_httpx(shop, url),
