@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
 from urllib.parse import quote, urlsplit
 
 from core import tls
@@ -122,19 +122,25 @@ class HttpClient:
         return None
 
     async def _connect(self) -> HttpConnection:
-        loop = asyncio.get_running_loop()
-        # uvloop has no happy eyeballs.
-        options: dict[str, Any] = {"happy_eyeballs_delay": 0.25} if isinstance(loop, asyncio.BaseEventLoop) else {}
         try:
             async with asyncio.timeout(self._connect_seconds):
-                _, connection = await loop.create_connection(
-                    self._new_connection, self._host, self._port, ssl=self._tls, **options
-                )
+                try:
+                    connection = await self._connect_over(socket.AF_INET)
+                except OSError:
+                    connection = await self._connect_over(socket.AF_UNSPEC)
         except TimeoutError as error:
             raise ConnectTimedOut from error
         except (OSError, UnicodeError) as error:  # the latter is a host that can be none
             raise ConnectFailed from error
         self._all.add(connection)
+        return connection
+
+    async def _connect_over(self, family: socket.AddressFamily) -> HttpConnection:
+        # IPv4 comes first: it is there wherever functions run, and an IPv6 that leads nowhere would take all the time.
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(
+            self._new_connection, self._host, self._port, ssl=self._tls, family=family
+        )
         return connection
 
     def _new_connection(self) -> HttpConnection:

@@ -297,13 +297,13 @@ class HttpConnection(asyncio.Protocol):
         assert self._transport is not None
         self._let_go()
         answer.end()
-        if self._is_writing or self._transport.get_write_buffer_size():
-            self.abort()  # the rest of this request would lie before the next one
-        elif self._parser.should_keep_alive() and not self._transport.is_closing():
+        # What is left of this request would lie before the next one.
+        is_sent = not self._is_writing and not self._transport.get_write_buffer_size()
+        if is_sent and self._parser.should_keep_alive() and not self._transport.is_closing():
             self.free_since = self._loop.time()
             self._on_free(self)
         else:
-            self._transport.close()
+            self.abort()
 
     def _fail_with(self, reason: str) -> None:
         has_begun = self._answer is not None and self._answer.status
