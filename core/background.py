@@ -103,7 +103,7 @@ class Background:
             nano_usd=reservation.nano_usd,
             upstream=target.upstream,
             target_model=target.model,
-            most={name: value for name in Usage.__slots__ if (value := getattr(most, name))},
+            most={name: value for name in Usage._fields if (value := getattr(most, name))},
         )
         expires_at = reservation.windows.at + _KEPT_SECONDS
         key = _key(reservation.app, response_id)

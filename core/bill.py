@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 
 from core import refusals, schemas
 from core.body import Body
@@ -13,7 +13,7 @@ from core.ledger import Reservation
 from core.settlements import Settlements
 from core.usage import Usage
 
-_COUNTS = tuple(field.name for field in fields(Usage) if field.name != "service_tier")
+_COUNTS = tuple(name for name in Usage._fields if name != "service_tier")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Planned:
         """The bound of each of them, where `bound` is that of `content`."""
         assert bound is not None, "a task calls what costs something"
         tokens = bound.input_tokens
-        return bound if tokens is None else replace(bound, input_tokens=tokens + self.more_input_tokens)
+        return bound if tokens is None else bound._replace(input_tokens=tokens + self.more_input_tokens)
 
 
 class Bill:

@@ -20,8 +20,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from core import content, forms, hosted_tools
 from core.body import Body
@@ -66,8 +66,7 @@ _TRANSCRIPT_TOKENS = 2000
 _NOTHING = Usage()
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
+class Bound(NamedTuple):
     """The most that a request can use, as far as it does not depend on which model answers it."""
 
     input_tokens: int | None = 0
@@ -92,7 +91,7 @@ class Bound:
     """So often the web is searched by a model that always does."""
     other: Usage = _NOTHING
     """What is paid by another measure than tokens."""
-    edits: Mapping[str, object] = field(default_factory=dict)
+    edits: Mapping[str, object] = MappingProxyType({})
     """The fields that have to be written into the JSON body for all this to hold."""
     unbounded: str | None = None
     """The parameter for which nothing of this holds: what it costs cannot be known before."""
@@ -114,10 +113,10 @@ class Bound:
         answer = _least(self.answer_tokens, output_tokens) if self.answers else 0
         if self.unbounded or taken_in is None or answer is None:
             return None
-        return replace(
-            self.other,
+        drawn = self._drawn_tokens(model) if self.images else 0
+        return self.other._replace(
             input_tokens=taken_in * self.turns,
-            output_tokens=answer * self.answers * self.turns + self.more_output_tokens + self._drawn_tokens(model),
+            output_tokens=answer * self.answers * self.turns + self.more_output_tokens + drawn,
             images=self.images,
             web_searches=self.other.web_searches + searches,
         )
@@ -149,8 +148,7 @@ def of(
     return make(_Asked(asked, request, found, limits, output_cap))
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
+class _Asked(NamedTuple):
     body: Body
     request: Request
     content: Content
@@ -175,7 +173,8 @@ class _Asked:
 
     def other(self, **amounts: int) -> Usage:
         """What is paid by another measure than tokens, and at which service tier."""
-        return Usage(**amounts, service_tier=self.body.call.service_tier)
+        tier = self.body.call.service_tier
+        return Usage(**amounts, service_tier=tier) if tier is not None or any(amounts.values()) else _NOTHING
 
 
 def _rewriting(body: bytes) -> int:
@@ -372,7 +371,7 @@ def _capped(
 
 
 def _least(*tokens: int | None) -> int | None:
-    return min((number for number in tokens if number is not None), default=None)
+    return min([number for number in tokens if number is not None], default=None)
 
 
 _BOUNDS: Mapping[str, Callable[[_Asked], Bound | None]] = {

@@ -157,6 +157,8 @@ def _look_into(content: Content, item: Mapping[str, Any]) -> None:
     """Take in what stands in an object."""
     images, is_image = 0, False
     for key, value in item.items():
+        if key in _ORDINARY_KEYS and isinstance(value, str):
+            continue  # which most are
         name = key.casefold()
         if value is None or name in _OPAQUE:
             continue

@@ -14,11 +14,14 @@ def apply(value: Value | None, change: Change) -> tuple[Value, Outcome]:
     before = {"counters": counters, "marks": marks}
     if change.unmark is not None and change.unmark not in marks:
         return before, Outcome(False, counters)
-    after = {**counters, **{name: counters.get(name, 0) + amount for name, amount in change.amounts.items()}}
+    after = dict(counters)
+    for name, amount in change.amounts.items():
+        after[name] = after.get(name, 0) + amount
     for name, ceiling in change.ceilings.items():
         if after.get(name, 0) > ceiling:
             return before, Outcome(False, counters, over=name)
-    after = {name: count for name, count in after.items() if name not in change.drop}
+    for name in change.drop:
+        after.pop(name, None)
     kept = {name: said for name, said in marks.items() if name != change.unmark}
     if change.mark is not None:
         kept[change.mark[0]] = change.mark[1]

@@ -188,11 +188,10 @@ class Gateway:
         line.target = response.headers.get(TARGET_HEADER)
         line.attempts = response.headers.get(ATTEMPTS_HEADER)
         if isinstance(response.body, bytes):
-            line.write("replayed" if REPLAYED.items() <= response.headers.items() else outcome)
+            line.write("replayed" if REPLAYED in response.headers else outcome)
         origins = line.app.origins if line.app and line.app.origins else self._settings.cors.origins
-        return replace(
-            response, headers={"x-request-id": request.id, **response.headers, **cors.headers_for(request, origins)}
-        )
+        headers = {"x-request-id": request.id, **response.headers, **cors.headers_for(request, origins)}
+        return Response(response.status, headers, response.body)
 
     async def close(self) -> None:
         """Give back what is held open."""

@@ -11,7 +11,7 @@ import re
 from core import events, json_members
 
 _KEY = b'"usage"'
-_USUAL = re.compile(rb',"usage":null((?:,[^{}\[\]]*)?\})\Z')
+_USUAL = re.compile(rb',"usage":null((?:,[^{}\[\]\r\n]*)?\}\n*)\Z')
 """No bracket follows but the last one of the line, so it is the outermost object's."""
 _NO_CHOICES = re.compile(rb"\[\s*\]")
 _BLANKS = b" \t\r\n"
@@ -24,6 +24,8 @@ def hide(passed: bytes) -> bytes:
     """
     if _KEY not in passed:
         return passed
+    if (without := _without_null(passed)) is not None:
+        return without
     kept = []
     for event, end in events.pieces(passed):
         without = _without_usage(event) if _KEY in event else event
@@ -34,9 +36,8 @@ def hide(passed: bytes) -> bytes:
 
 def _without_usage(event: bytes) -> bytes | None:
     """One event; None if it has been sent for its usage only."""
-    usual = _USUAL.search(event)
-    if usual is not None and event.count(_KEY) == 1 and b"\n" not in event and b"\r" not in event:
-        return event[: usual.start()] + usual[1]
+    if (without := _without_null(event)) is not None:
+        return without
     data = events.data(event)
     usages = json_members.find(data, ["usage"])
     if any(data[usage.value : usage.end] != b"null" for usage in usages) and _has_no_choices(data):
@@ -44,6 +45,14 @@ def _without_usage(event: bytes) -> bytes | None:
     for usage in reversed(usages):
         data = _cut(data, usage.start, usage.end)
     return events.with_data(event, data) if usages else event
+
+
+def _without_null(event: bytes) -> bytes | None:
+    """One event of one line, in which the usage is null, as in most; None where it is another one."""
+    usual = _USUAL.search(event)
+    if usual is None or event.count(_KEY) > 1 or b"\r" in event or event.find(b"\n", 0, usual.start()) >= 0:
+        return None
+    return event[: usual.start()] + usual[1]
 
 
 def _has_no_choices(data: bytes) -> bool:

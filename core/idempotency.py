@@ -20,7 +20,7 @@ from core.http import Request, Response, Stream
 from core.ports import App, Key, Store, StoreError
 
 HEADER = "idempotency-key"
-REPLAYED = {"idempotent-replayed": "true"}
+REPLAYED = "idempotent-replayed"
 
 _LONGEST_KEY = 255
 _KEPT_SECONDS = 86_400
@@ -105,7 +105,7 @@ class _Claim:
         if None in parts:  # half an answer must not pass for one
             raise StoreError("a part of an answer that was kept under an Idempotency-Key is gone")
         body = b"".join(base64.b64decode(part["body"]) for part in parts if part is not None)
-        return Response(record["status"], {**record["headers"], **REPLAYED}, body)
+        return Response(record["status"], {**record["headers"], REPLAYED: "true"}, body)
 
     async def fulfil(self, work: Work) -> Response:
         """Do the work and keep its answer; where it fails, give the key back."""

@@ -15,7 +15,7 @@ import random
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from core import errors, ledger_item, refusals
 from core.ports import App, Change, Key, Limits, Outcome, Store, StoreError
@@ -32,8 +32,7 @@ _FEWEST_DROPPED = 8
 """So many windows have to be over before they are worth a write."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
+class Reservation(NamedTuple):
     """A place in the ledger for what a call will have cost."""
 
     app: App
@@ -93,22 +92,23 @@ class Ledger:
         if not app.limits.are_counted or (is_free and app.limits.requests_per_minute is None):
             return reservation
         windows = reservation.windows
-        limits = _limits(app.limits, windows)
         if is_free:
             change = Change({windows.requests: 1} | self._used(reservation, Usage(), 0))
         else:
-            reservation = replace(reservation, id=secrets.token_hex(8), tokens=tokens, nano_usd=nano_usd)
+            reservation = reservation._replace(id=secrets.token_hex(8), tokens=tokens, nano_usd=nano_usd)
             mark = ledger_item.reservation_mark(windows.at, endpoint, model, tokens, nano_usd)
             change = Change(
                 _amounts(app.limits, windows, requests=1, tokens=tokens, nano_usd=nano_usd),
                 mark=(f"{ledger_item.RESERVATION}{reservation.id}", mark),
             )
-        shard, outcome = await self._place(reservation, change, limits)
-        return replace(reservation, shard=shard, counters=outcome.counters)
+        shard, outcome = await self._place(reservation, change, _limits(app.limits, windows))
+        return reservation._replace(shard=shard, counters=outcome.counters)
 
     def without_limits(self, app: App, endpoint: str, model: str) -> Reservation:
         """A place for a call for which nothing is reserved: it can only be settled."""
-        return Reservation(app, self._choose(app.limits.shards), Windows(int(self._clock())), endpoint, model)
+        shards = app.limits.shards
+        shard = self._choose(shards) if shards > 1 else 0
+        return Reservation(app, shard, Windows(int(self._clock())), endpoint, model)
 
     async def settle(self, reservation: Reservation, usage: Usage, nano_usd: int) -> Mapping[str, int] | None:
         """Put what a call has really cost in the place of its reservation. One write.
@@ -142,10 +142,14 @@ class Ledger:
         Raises:
             StoreError: they may still be there.
         """
-        stale = Windows(int(self._clock())).stale(counters)[:_MOST_DROPPED]
-        if len(stale) >= _FEWEST_DROPPED:
+        if stale := self.stale(counters):
             key = ledger_item.key(reservation.app.id, reservation.shard)
             await self._store.add_within(key, Change({}, drop=frozenset(stale)))
+
+    def stale(self, counters: Mapping[str, int]) -> list[str]:
+        """Those of a ledger's counters that `tidy` would take away now."""
+        stale = Windows(int(self._clock())).stale(counters)
+        return stale[:_MOST_DROPPED] if len(stale) >= _FEWEST_DROPPED else []
 
     def settlement(self, reservation: Reservation, usage: Usage, nano_usd: int) -> Change:
         """The change that settles a reservation."""
@@ -172,7 +176,7 @@ class Ledger:
 
     def _correction(self, reservation: Reservation, tokens: int, nano_usd: int) -> dict[str, int]:
         windows = reservation.windows
-        in_time = reservation.id is not None and Windows(int(self._clock())).counts_minute_of(windows)
+        in_time = reservation.id is not None and windows.counts_minute_at(int(self._clock()))
         return _amounts(
             reservation.app.limits,
             windows,
@@ -189,7 +193,7 @@ class Ledger:
         over: str | None = None
         for step in range(shards):
             shard = (first + step) % shards
-            outcomes[shard] = outcome = await self._make(replace(reservation, shard=shard), change, limits)
+            outcomes[shard] = outcome = await self._make(reservation, shard, change, limits)
             if outcome.done:
                 return shard, outcome
             over = outcome.over or over
@@ -202,7 +206,7 @@ class Ledger:
                     break
                 continue
             shard = await lender.gather(change.amounts, outcomes)
-            outcome = await self._make(replace(reservation, shard=shard), change, limits)
+            outcome = await self._make(reservation, shard, change, limits)
             if outcome.done:
                 return shard, outcome
             over = outcome.over or over
@@ -210,18 +214,17 @@ class Ledger:
         over = lender.short(change.amounts, outcomes) or over
         raise self._refusal(app, change, limits, reservation.windows, outcomes, over)
 
-    async def _make(self, reservation: Reservation, change: Change, limits: Mapping[str, int]) -> Outcome:
+    async def _make(self, reservation: Reservation, shard: int, change: Change, limits: Mapping[str, int]) -> Outcome:
         """
         Raises:
             Unsure: it is not known whether the change was made.
         """
-        shard = reservation.shard
         key = ledger_item.key(reservation.app.id, shard)
-        within = replace(change, ceilings=ceilings(limits, shard, reservation.app.limits.shards))
+        shares = ceilings(limits, shard, reservation.app.limits.shards)
         try:
-            outcome = await self._store.add_within(key, within)
+            outcome = await self._store.add_within(key, Change(change.amounts, shares, change.mark))
         except StoreError as failure:
-            raise Unsure(failure, reservation) from failure
+            raise Unsure(failure, reservation._replace(shard=shard)) from failure
         self._note(key, outcome.counters)
         return outcome
 
@@ -262,28 +265,32 @@ def _agree(before: Mapping[int, Outcome], after: Mapping[int, Outcome], limits: 
 
 def _limits(limits: Limits, windows: Windows) -> Mapping[str, int]:
     """What each counter must not pass, where there is a limit."""
-    known = {
-        windows.requests: limits.requests_per_minute,
-        windows.tokens: limits.tokens_per_minute,
-        windows.day: limits.day_nano_usd,
-        windows.month: limits.month_nano_usd,
-        TOTAL: limits.total_nano_usd,
-    }
-    return {name: limit for name, limit in known.items() if limit is not None}
+    known: dict[str, int] = {}
+    if limits.requests_per_minute is not None:
+        known[windows.requests] = limits.requests_per_minute
+    if limits.tokens_per_minute is not None:
+        known[windows.tokens] = limits.tokens_per_minute
+    if limits.day_nano_usd is not None:
+        known[windows.day] = limits.day_nano_usd
+    if limits.month_nano_usd is not None:
+        known[windows.month] = limits.month_nano_usd
+    if limits.total_nano_usd is not None:
+        known[TOTAL] = limits.total_nano_usd
+    return known
 
 
 def _amounts(
     limits: Limits, windows: Windows, *, requests: int = 0, tokens: int = 0, nano_usd: int = 0
 ) -> dict[str, int]:
     """What to add to which counter. Money is always counted, since a budget may be set later; minutes are not."""
-    amounts = {
-        windows.requests: requests if limits.requests_per_minute is not None else 0,
-        windows.tokens: tokens if limits.tokens_per_minute is not None else 0,
-        windows.day: nano_usd,
-        windows.month: nano_usd,
-        TOTAL: nano_usd,
-    }
-    return {name: amount for name, amount in amounts.items() if amount}
+    amounts: dict[str, int] = {}
+    if requests and limits.requests_per_minute is not None:
+        amounts[windows.requests] = requests
+    if tokens and limits.tokens_per_minute is not None:
+        amounts[windows.tokens] = tokens
+    if nano_usd:
+        amounts[windows.day] = amounts[windows.month] = amounts[TOTAL] = nano_usd
+    return amounts
 
 
 def _mark(reservation: Reservation) -> str | None:

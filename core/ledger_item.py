@@ -7,6 +7,7 @@ day that is not archived yet, what was used by endpoint and model. Its marks are
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
@@ -23,6 +24,8 @@ GIVEN = "given/"
 _USAGE = "u/"
 _MEASURES = ("n", "i", "c", "o", "usd")
 _LONGEST_MODEL_BYTES = 64
+_MOST_NAMES = 1000
+"""So many names are remembered: each request needs the same few, again and again."""
 
 MOST_ROWS = 200
 """So many rows of usage an item holds: clients choose the models' names, and DynamoDB takes no item beyond 400 KB."""
@@ -58,6 +61,7 @@ class Standing(NamedTuple):
     nano_usd: int
 
 
+@lru_cache(_MOST_NAMES)
 def key(app_id: str, shard: int) -> Key:
     """Each shard has a partition of its own: some stores bear only so much for all items of one."""
     return Key(f"apps/{app_id}/ledger/{shard:02}", "ledger")
@@ -106,6 +110,7 @@ def standing(shard: int, marks: Mapping[str, Value]) -> Iterator[Standing]:
             yield Standing(name.removeprefix(RESERVATION), shard, *said["of"])
 
 
+@lru_cache(_MOST_NAMES)
 def _row(day: str, endpoint: str, model: str) -> str:
     """How the names of a row's counters begin."""
     return f"{_USAGE}{day}/{endpoint}/{quote(_cut(model), safe='') or '-'}/"

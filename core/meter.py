@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from core import body_edit, bounds, errors, logs
@@ -28,6 +29,8 @@ from core.usage_archive import UsageArchive
 if TYPE_CHECKING:
     from core.bill import Bill, Planned
 
+_MOST_PRICED = 1000
+"""So many targets' prices are remembered; clients choose the models' names."""
 _REPORT_WHEN_ASKED = frozenset({"chat.completions.create", "completions.create"})
 """The endpoints whose streams say what they used only if they are asked to."""
 
@@ -38,6 +41,7 @@ class Meter:
     def __init__(self, settings: Settings, store: Store, *, clock: Callable[[], float] = time.time) -> None:
         self._settings = settings
         self._prices = Prices(settings.prices)
+        self._price = lru_cache(_MOST_PRICED)(self._find_price)  # it takes a search, for each call several times
         self._ledger = Ledger(store, clock=clock)
         self._settlements = Settlements(self._ledger, UsageArchive(store, clock=clock))
         self._till = Till(
@@ -68,9 +72,8 @@ class Meter:
         most = None if bound is None else self._most(app, bound, targets)
         # Where no model works, a field of that name is whatever a client wrote.
         model = asked.call.model if endpoint.infers else None
-        reservation = await self._settlements.unless_left(
-            self._reserve(app, endpoint, model or "", most or Most(), is_free=most is None)
-        )
+        reserving = self._reserve(app, endpoint, model or "", most or Most(), is_free=most is None)
+        reservation = await (self._settlements.unless_left(reserving) if app.limits.are_counted else reserving)
         if most is None and reservation.counters is not None:
             self._settlements.tidy(reservation, reservation.counters)  # it is not settled, and may be all that comes
         return self._tab(self._till, endpoint, asked, request, targets, reservation, bound, most)
@@ -184,7 +187,7 @@ class Meter:
                 most = most.or_more(usage, 0 if price is None else price.most_nano_usd(usage))
         return most
 
-    def _price(self, target: Target) -> Price | None:
+    def _find_price(self, target: Target) -> Price | None:
         kind = self._settings.upstreams[target.upstream].kind
         return self._prices.find(kind, target.model, target.upstream) if target.model else None
 

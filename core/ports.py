@@ -118,7 +118,7 @@ class Limits(_Record):
 
     @property
     def has_budget(self) -> bool:
-        return any(limit is not None for limit in (self.day_nano_usd, self.month_nano_usd, self.total_nano_usd))
+        return not (self.day_nano_usd is None and self.month_nano_usd is None and self.total_nano_usd is None)
 
     @property
     def are_counted(self) -> bool:

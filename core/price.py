@@ -45,6 +45,9 @@ class Rates(NamedTuple):
     web_searches: int
     """For a thousand, as those below are."""
     file_searches: int
+    dearest_input: int
+    """That of the dearest of the kinds that input can be of."""
+    dearest_output: int
 
     @classmethod
     def of(cls, given: Mapping[str, int]) -> Rates:
@@ -55,41 +58,33 @@ class Rates(NamedTuple):
         cached = given.get("cached_input", text)
         audio = given.get("input_audio", text)
         image = given.get("input_image", text)
+        inputs = {
+            "input": text,
+            "cached_input": cached,
+            "cache_write": given.get("cache_write", text),
+            "input_audio": audio,
+            "cached_audio": given.get("cached_audio", audio if "input_audio" in given else cached),
+            "input_image": image,
+            "cached_image": given.get("cached_image", image if "input_image" in given else cached),
+        }
+        outputs = {
+            "output": output,
+            "reasoning": given.get("reasoning", output),
+            "output_audio": given.get("output_audio", output),
+            "output_image": given.get("output_image", output),
+        }
         return cls(
-            input=text,
-            cached_input=cached,
-            cache_write=given.get("cache_write", text),
-            input_audio=audio,
-            cached_audio=given.get("cached_audio", audio if "input_audio" in given else cached),
-            input_image=image,
-            cached_image=given.get("cached_image", image if "input_image" in given else cached),
-            output=output,
-            reasoning=given.get("reasoning", output),
-            output_audio=given.get("output_audio", output),
-            output_image=given.get("output_image", output),
+            **inputs,
+            **outputs,
             characters=given.get("characters", 0),
             audio_hours=given.get("audio_hours", 0),
             images=given.get("images", 0),
             containers=given.get("containers", 0),
             web_searches=given.get("web_searches", 0),
             file_searches=given.get("file_searches", 0),
+            dearest_input=max(inputs.values()),
+            dearest_output=max(outputs.values()),
         )
-
-    @property
-    def dearest_input(self) -> int:
-        return max(
-            self.input,
-            self.cached_input,
-            self.cache_write,
-            self.input_audio,
-            self.cached_audio,
-            self.input_image,
-            self.cached_image,
-        )
-
-    @property
-    def dearest_output(self) -> int:
-        return max(self.output, self.reasoning, self.output_audio, self.output_image)
 
 
 class Step(NamedTuple):
@@ -115,7 +110,7 @@ class Price:
     def cost_nano_usd(self, usage: Usage) -> int:
         """What the usage costs, rounded up to a whole nano-dollar. A service tier of no known price costs what the
         dearest known one does."""
-        return max(_round_up(_cost(_rates(steps, usage), usage)) for steps in self._lists(usage.service_tier))
+        return max([_round_up(_cost(_rates(steps, usage), usage)) for steps in self._lists(usage.service_tier)])
 
     def most_nano_usd(self, bound: Usage) -> int:
         """The most that any usage within `bound` can cost, whatever kinds its tokens turn out to be of.
@@ -127,11 +122,11 @@ class Price:
         lists = self._lists(bound.service_tier)
         reached = [
             step.rates
-            for steps in (self.standard, *lists)
+            for steps in (lists if self.standard in lists else (self.standard, *lists))
             for number, step in enumerate(steps)
             if number == 0 or bound.input_tokens > step.above_input_tokens
         ]
-        return max(_round_up(_most(rates, bound)) for rates in reached)
+        return max([_round_up(_most(rates, bound)) for rates in reached])
 
     def _lists(self, tier: str | None) -> Sequence[Sequence[Step]]:
         """The price lists of which the dearest is to be paid."""
@@ -186,9 +181,10 @@ def _split(tokens: int, rate: int, *kinds: tuple[int, int]) -> int:
     """`tokens` times the rates of the kinds that they are of, and times `rate` those that are of none."""
     cost = 0
     for count, rate_of_kind in kinds:
-        taken = min(max(count, 0), tokens)
-        tokens -= taken
-        cost += taken * rate_of_kind
+        if count > 0:
+            taken = min(count, tokens)
+            tokens -= taken
+            cost += taken * rate_of_kind
     return cost + tokens * rate
 
 

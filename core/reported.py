@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, OnErrorOmit, ValidationError
@@ -34,6 +33,7 @@ _READ_DETAILS = ("prompt_tokens_details", "input_tokens_details", "input_token_d
 _PRODUCED_DETAILS = ("completion_tokens_details", "output_tokens_details", "output_token_details")
 _CACHED = ("cached_tokens", "cache_read_input_tokens", "prompt_cache_hit_tokens")
 _WRITTEN = ("cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens")
+_TOLD_BESIDE_DETAILS = (*_CACHED, *_WRITTEN, "cached_tokens_details")
 _AUDIO = ("audio_tokens", "cached_audio_tokens")
 _IMAGE = ("image_tokens", "cached_image_tokens")
 
@@ -113,11 +113,11 @@ def _reported(answer: _Answer, *, gives_images: bool) -> Usage | None:
     if counted is None:
         return None
     if gives_images and not _within(usage, _PRODUCED_DETAILS):
-        counted = replace(counted, output_image_tokens=counted.output_tokens)
+        counted = counted._replace(output_image_tokens=counted.output_tokens)
     if answer.output is not None or answer.tool_usage is not None:
         counted = _with_tools(counted, answer)
     tier = _tier(answer.service_tier)
-    return replace(counted, service_tier=tier) if tier else counted
+    return counted._replace(service_tier=tier) if tier else counted
 
 
 def _tokens(usage: Mapping[str, Any]) -> Usage | None:
@@ -128,6 +128,8 @@ def _tokens(usage: Mapping[str, Any]) -> Usage | None:
     # Gemini and Grok leave what was thought out of the one count, but not out of the total.
     produced = max(produced or 0, (total or 0) - read)
     read_parts, produced_parts = _within(usage, _READ_DETAILS), _within(usage, _PRODUCED_DETAILS)
+    if not (any(read_parts.values()) or any(produced_parts.values()) or any(map(usage.get, _TOLD_BESIDE_DETAILS))):
+        return Usage(input_tokens=read, output_tokens=produced)  # as most calls use no kind of tokens but text
     cached_parts = _within({**usage, **read_parts}, ("cached_tokens_details",))
     cached = _part(_CACHED, read_parts, usage, most=read)
     audio = _part(_AUDIO, read_parts, most=read)
@@ -156,8 +158,7 @@ def _with_tools(counted: Usage, answer: _Answer) -> Usage:
     pictures = _tokens(_within(tools, ("image_gen",))) or Usage()
     searches = _first(("num_requests",), _within(tools, ("web_search",)))
     items = answer.output if isinstance(answer.output, list) else []
-    return replace(
-        counted,
+    return counted._replace(
         input_tokens=counted.input_tokens + pictures.input_tokens,
         cached_input_tokens=counted.cached_input_tokens + pictures.cached_input_tokens,
         input_image_tokens=counted.input_image_tokens + pictures.input_image_tokens,
@@ -205,7 +206,10 @@ def _tier(value: object) -> str | None:
 
 def _within(value: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     """The first object under one of the names, or an empty one."""
-    return next((value[name] for name in names if isinstance(value.get(name), dict)), {})
+    for name in names:
+        if isinstance(found := value.get(name), dict):
+            return found
+    return {}
 
 
 def _part(names: tuple[str, ...], *places: Mapping[str, Any], most: int) -> int:

@@ -31,6 +31,8 @@ _CLOSING_SECONDS = 2.0
 _REVOCATIONS = 6
 """A reservation whose answer did not come may still be on its way: it is given back in half a minute, or was lost."""
 _FIRST_REVOCATION_WAIT_SECONDS = 1.0
+_MOST_REMEMBERED = 10_000
+"""Of so many ledgers it is remembered that nothing in them is over."""
 
 
 @dataclass(slots=True)
@@ -38,14 +40,17 @@ class _Pending:
     """A settlement that is not made yet, and what the log has been told of it."""
 
     reservation: Reservation
-    change: Change
+    make: Callable[[], Awaitable[object]]
+    change: Callable[[], Change]
+    """What it comes to."""
     is_said: bool = False
 
     def say_postponed(self) -> None:
         """With all that it takes to make it: whatever becomes of the process, this line is there."""
         if not self.is_said:
             self.is_said = True
-            amounts, unmark = dict(self.change.amounts), self.change.unmark
+            change = self.change()
+            amounts, unmark = dict(change.amounts), change.unmark
             logs.write(logging.ERROR, "settlement_postponed", **self._fields(), amounts=amounts, unmark=unmark)
 
     def say_made(self) -> None:
@@ -76,22 +81,29 @@ class Settlements:
         self._patience_seconds = patience_seconds
         self._working: set[asyncio.Task[Any]] = set()
         self._tidying: set[tuple[str, int]] = set()
+        self._nothing_over: dict[tuple[str, int], str] = {}
+        """In which minute nothing was over in a ledger. What is over changes with the minute."""
 
     async def settle(self, reservation: Reservation, usage: Usage, nano_usd: int) -> None:
         """Settle a reservation, even where the caller is cancelled meanwhile. Returns once it is done or postponed."""
 
-        async def work() -> None:
+        async def make() -> None:
             counters = await self._ledger.settle(reservation, usage, nano_usd)
             if counters is not None:
                 self.tidy(reservation, counters)
 
-        await self._insist(reservation, work, self._ledger.settlement(reservation, usage, nano_usd))
+        await self._insist(_Pending(reservation, make, lambda: self._ledger.settlement(reservation, usage, nano_usd)))
 
     async def cancel(self, reservation: Reservation) -> None:
         """Give a reservation back, as `settle` settles one."""
         if reservation.id is not None:
-            cancellation = self._ledger.cancellation(reservation)
-            await self._insist(reservation, lambda: self._ledger.cancel(reservation), cancellation)
+            await self._insist(
+                _Pending(
+                    reservation,
+                    lambda: self._ledger.cancel(reservation),
+                    lambda: self._ledger.cancellation(reservation),
+                )
+            )
 
     def revoke(self, reservation: Reservation) -> None:
         """Give back, while nobody waits for it, a reservation of which it is not known whether it was made."""
@@ -109,23 +121,18 @@ class Settlements:
             self._start(self._give_back(task))
             raise
 
-    async def _give_back(self, reserving: Awaitable[Reservation]) -> bool:
-        try:
-            reservation = await reserving
-        except (errors.TrefoilError, StoreError):
-            return False
-        await self.cancel(reservation)
-        return True
+    async def _give_back(self, reserving: Awaitable[Reservation]) -> None:
+        with contextlib.suppress(errors.TrefoilError, StoreError):
+            await self.cancel(await reserving)
 
-    async def _revoke(self, reservation: Reservation) -> bool:
+    async def _revoke(self, reservation: Reservation) -> None:
         wait = _FIRST_REVOCATION_WAIT_SECONDS
         for _ in range(_REVOCATIONS):
             with contextlib.suppress(StoreError):
                 if await self._ledger.cancel(reservation):
-                    return True
+                    return
             await self._sleep(wait)
             wait *= 2
-        return False
 
     async def idle(self) -> None:
         """Wait until all that was begun is done."""
@@ -140,26 +147,56 @@ class Settlements:
             task.cancel()
         await asyncio.gather(*self._working, return_exceptions=True)
 
-    async def _insist(self, reservation: Reservation, work: Callable[[], Awaitable[object]], change: Change) -> None:
-        pending = _Pending(reservation, change)
-        saying = asyncio.get_running_loop().call_later(self._patience_seconds, pending.say_postponed)
-        quick = self._start(self._try(work, _QUICK_TRIES))
-        quick.add_done_callback(lambda done: self._go_on(done, saying, pending, work))
-        await asyncio.shield(quick)
+    async def _insist(self, pending: _Pending) -> None:
+        """Make it, or see to it that it will be made, even where the caller is cancelled meanwhile."""
+        if pending.reservation.id is None:  # begun again, it could be counted again
+            await asyncio.shield(self._start(self._make_alone(pending)))
+            return
+        try:
+            await self._make(pending)
+        except asyncio.CancelledError:
+            # What is reserved is settled once, so it is begun again. A task for each would cost more than it does.
+            self._start(self._make_alone(pending))
+            raise
 
-    def _start(self, work: Any) -> asyncio.Task[bool]:
-        task: asyncio.Task[bool] = asyncio.ensure_future(work)
+    async def _make_alone(self, pending: _Pending) -> None:
+        """`_make`, where only the end of the process can end it before."""
+        try:
+            await self._make(pending)
+        except (asyncio.CancelledError, GeneratorExit):
+            pending.say_postponed()
+            raise
+
+    async def _make(self, pending: _Pending) -> None:
+        """Make it soon, or else go on trying while nobody waits for it."""
+        saying = asyncio.get_running_loop().call_later(self._patience_seconds, pending.say_postponed)
+        try:
+            is_made = await self._try(pending.make, _QUICK_TRIES)
+        finally:
+            saying.cancel()
+        if is_made:
+            pending.say_made()
+        else:
+            pending.say_postponed()
+            self._start(self._make_at_last(pending))
+
+    async def _make_at_last(self, pending: _Pending) -> None:
+        await self._try(pending.make, None)
+        pending.say_made()
+
+    def _start(self, work: Coroutine[Any, Any, object]) -> asyncio.Task[object]:
+        task = asyncio.ensure_future(work)
         self._working.add(task)
         task.add_done_callback(self._working.discard)
         return task
 
-    async def _try(self, work: Callable[[], Awaitable[object]], tries: int | None) -> bool:
+    async def _try(self, make: Callable[[], Awaitable[object]], tries: int | None) -> bool:
         """Whether it was done; without a number of tries, it is tried until it is."""
         number, wait = 0, _FIRST_WAIT_SECONDS
         while True:
             number += 1
             try:
-                await work()
+                await make()
                 return True
             except StoreError:
                 if number == tries:
@@ -167,40 +204,23 @@ class Settlements:
             await self._sleep(wait * (0.5 + self._random() / 2))
             wait = min(_LONGEST_WAIT_SECONDS, wait * 2)
 
-    def _go_on(
-        self,
-        quick: asyncio.Task[bool],
-        saying: asyncio.TimerHandle,
-        pending: _Pending,
-        work: Callable[[], Awaitable[object]],
-    ) -> None:
-        saying.cancel()
-        if not quick.cancelled() and quick.exception() is not None:
-            return
-        if not quick.cancelled() and quick.result():
-            pending.say_made()
-            return
-        pending.say_postponed()
-
-        async def until_made() -> bool:
-            await self._try(work, None)
-            pending.say_made()
-            return True
-
-        if not quick.cancelled():  # which it is when the process ends
-            self._start(until_made())
-
     def tidy(self, reservation: Reservation, counters: Mapping[str, int]) -> None:
-        """Take away what is over, while nobody waits for it, unless this is being done."""
-        place = (reservation.app.id, reservation.shard)
-        if place not in self._tidying:
+        """Take away what is over, if anything is, while nobody waits for it, unless this is being done."""
+        place, minute = (reservation.app.id, reservation.shard), reservation.windows.requests
+        if place in self._tidying or self._nothing_over.get(place) == minute:
+            return
+        if self._ledger.stale(counters) or self._archive.past(counters):
             self._tidying.add(place)
-            self._start(self._tidy(reservation, counters)).add_done_callback(lambda _: self._tidying.discard(place))
+            taking = self._start(self._take_away(reservation, counters))
+            taking.add_done_callback(lambda _: self._tidying.discard(place))
+        else:
+            if len(self._nothing_over) >= _MOST_REMEMBERED:
+                self._nothing_over.clear()
+            self._nothing_over[place] = minute
 
-    async def _tidy(self, reservation: Reservation, counters: Mapping[str, int]) -> bool:
+    async def _take_away(self, reservation: Reservation, counters: Mapping[str, int]) -> None:
         try:
             await self._ledger.tidy(reservation, counters)
             await self._archive.move(reservation.app.id, reservation.shard, counters)
         except StoreError as error:  # the next one does it, and what is half archived is not lost
             logs.write(logging.WARNING, "ledger_not_tidied", app=reservation.app.id, error=str(error))
-        return True

@@ -34,6 +34,8 @@ def share(limit: int, shard: int, shards: int) -> int:
 
 def ceilings(limits: Mapping[str, int], shard: int, shards: int) -> dict[str, int]:
     """The shares of several limits, by the name of their counter."""
+    if shards == 1:
+        return dict(limits)
     return {name: share(limit, shard, shards) for name, limit in limits.items()}
 
 

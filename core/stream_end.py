@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from enum import Enum, auto
+from functools import lru_cache
 from typing import Any
 
 from pydantic_core import from_json
@@ -11,7 +12,7 @@ from pydantic_core import from_json
 from core import events
 
 _FAILED_TYPES = frozenset({"error", "response.failed"})
-_MAY_FAIL = re.compile(rb"error|failed")
+_MAY_FAIL = (b"error", b"failed")
 DONE = "[DONE]"
 """The last data of streams that are no objects with types, such as a chat's."""
 
@@ -24,7 +25,10 @@ class End(Enum):
 
 def find(passed: bytes, last_types: frozenset[str]) -> End | None:
     """Whether one of these whole events is a stream's last one; `last_types` are those of a complete stream's."""
-    if not (_MAY_FAIL.search(passed) or any(name.encode() in passed for name in last_types)):
+    for mark in _marks(last_types):
+        if mark in passed:
+            break
+    else:
         return None  # most events are told from the last at a glance
     for lines, _ in events.pieces(passed):
         data = events.data(lines)
@@ -37,6 +41,12 @@ def find(passed: bytes, last_types: frozenset[str]) -> End | None:
         if kind in last_types:
             return End.COMPLETE
     return None
+
+
+@lru_cache
+def _marks(last_types: frozenset[str]) -> Sequence[bytes]:
+    """What stands in an event that may be the last."""
+    return (*_MAY_FAIL, *(name.encode() for name in last_types))
 
 
 def _object(data: bytes) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields, replace
 
 from pydantic_core import from_json
 
@@ -20,7 +19,8 @@ _IS_TEXT, _IS_MEDIA = 1, 2
 
 def _beginnings(text: bytes, media: bytes) -> re.Pattern[bytes]:
     """Where strings begin that a model has produced, by the patterns of their keys."""
-    return re.compile(rb'"(?:(' + text + rb")|(" + media + rb'))"\s*:\s*"')
+    # Half of all quotation marks end a string: these are told by what follows.
+    return re.compile(rb'"(?![:,}\]])(?:(' + text + rb")|(" + media + rb'))"\s*:\s*"')
 
 
 _CHUNKS = _beginnings(
@@ -57,6 +57,16 @@ class StreamUsage:
     def note(self, passed: bytes) -> None:
         """Whole events that pass."""
         self.events += passed.count(b"\ndata:") + passed.count(b"\rdata:") + passed.startswith(b"data:")
+        if _REPORT.search(passed) is None:
+            self._count(passed)
+            return
+        for event, _ in events.pieces(passed):
+            self._count(event)
+            if _REPORT.search(event) and self._read(event):
+                self.text_bytes_since_report = 0
+
+    def _count(self, passed: bytes) -> None:
+        """What the model has written in whole events."""
         before = self.text_bytes
         for beginning in self._beginnings.finditer(passed):
             if beginning.lastindex == _IS_TEXT:
@@ -64,21 +74,16 @@ class StreamUsage:
             else:
                 self.media_bytes += _string_bytes(passed, beginning.end())
         self.text_bytes_since_report += self.text_bytes - before
-        if _REPORT.search(passed) and self._read(passed):
-            self.text_bytes_since_report = 0
 
-    def _read(self, passed: bytes) -> bool:
-        """Whether there is a report in it."""
-        before = self.reported
-        for event, _ in events.pieces(passed):
-            if not _REPORT.search(event):
-                continue
-            usage = reported.in_event(self._endpoint, events.data(event))
-            if usage is not None and self.reported is not None and self._endpoint.name.startswith("images."):
-                self.reported = _sum(self.reported, usage)
-            else:
-                self.reported = usage or self.reported
-        return self.reported is not before
+    def _read(self, event: bytes) -> bool:
+        """Whether there is a report in one event."""
+        usage = reported.in_event(self._endpoint, events.data(event))
+        if usage is None:
+            return False
+        if self.reported is not None and self._endpoint.name.startswith("images."):
+            usage = _sum(self.reported, usage)
+        self.reported = usage
+        return True
 
 
 def _string_bytes(text: bytes, start: int) -> int:
@@ -95,9 +100,5 @@ def _string_bytes(text: bytes, start: int) -> int:
 
 
 def _sum(one: Usage, other: Usage) -> Usage:
-    counts = {
-        field.name: getattr(one, field.name) + getattr(other, field.name)
-        for field in fields(Usage)
-        if field.name != "service_tier"
-    }
-    return replace(other, **counts)
+    counts = {name: getattr(one, name) + getattr(other, name) for name in Usage._fields if name != "service_tier"}
+    return other._replace(**counts)

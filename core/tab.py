@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import NamedTuple, Protocol
 from urllib.parse import unquote
@@ -37,8 +37,8 @@ class Most(NamedTuple):
     """So many may be written side by side."""
 
     def or_more(self, usage: Usage, nano_usd: int) -> Most:
-        longer = max(self.usage, usage, key=lambda one: one.tokens)
-        return self._replace(usage=longer, nano_usd=max(self.nano_usd, nano_usd))
+        longer = usage if usage.tokens > self.usage.tokens else self.usage
+        return Most(longer, max(self.nano_usd, nano_usd), self.answers)
 
 
 class Settling(Protocol):
@@ -102,8 +102,9 @@ class Tab:
 
     async def settle(self, answer: Answer) -> Response:
         """Upstream's answer, when what it used is settled. A stream is settled at its end."""
-        response = replace(answer.response, headers={**answer.response.headers, **self.headers})
-        body = response.body
+        given = answer.response
+        body = given.body
+        response = Response(given.status, {**given.headers, **self.headers}, body)
         if response.status >= HTTPStatus.BAD_REQUEST:
             await self._cancel()
         elif self._endpoint.name == "responses.delete":
@@ -112,7 +113,7 @@ class Tab:
         elif self._most is None and self._endpoint.name not in _SHOW_BACKGROUND:
             await self._count()
         elif not isinstance(body, bytes):
-            return replace(response, body=_MeteredStream(self, answer.target, body))
+            return Response(response.status, response.headers, _MeteredStream(self, answer.target, body))
         elif (response_id := background.begun(self._endpoint, body)) is not None:
             await self._put_by(answer.target, response_id)
         else:
@@ -196,7 +197,7 @@ class Tab:
         if self._most is None or self._endpoint.name != "chat.completions.create":
             return usage
         searches = self._most.usage.web_searches
-        return usage if usage.web_searches >= searches else replace(usage, web_searches=searches)
+        return usage if usage.web_searches >= searches else usage._replace(web_searches=searches)
 
     def _thought_tokens(self, until: float | None = None) -> int:
         seconds = (self.now() if until is None else until) - self._opened
@@ -259,6 +260,7 @@ class _MeteredStream:
         self._stream = stream
         self._seen = tab.seen()
         self._first_text: float | None = None
+        self._may_tell_id = tab.is_in_background
         self._begun: str | None = None
         self._ended = False
 
@@ -288,7 +290,7 @@ class _MeteredStream:
         self._seen.note(events)
         if self._first_text is None and self._seen.text_bytes:
             self._first_text = self._tab.now()
-        if self._tab.is_in_background and self._begun is None:
+        if self._may_tell_id and self._begun is None:
             self._begun = next(iter(self._tab.response_ids(events)), None)
 
     async def _end(self) -> None:

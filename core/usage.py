@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """What one call used, or can use at most. Nothing in it is negative."""
 
     input_tokens: int = 0
@@ -44,4 +43,4 @@ class Usage:
 
     def with_output(self, output_tokens: int) -> Usage:
         """The same with so many tokens of output."""
-        return replace(self, output_tokens=output_tokens)
+        return self._replace(output_tokens=output_tokens)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import calendar
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 
 TOTAL = "all"
@@ -21,36 +20,25 @@ _KEPT_DAYS = 1
 """So far back a counter may still be settled. A day is kept at least as long as its last requests can take."""
 
 
-@dataclass(frozen=True, slots=True)
 class Windows:
-    """The windows that a moment lies in."""
+    """The windows that a moment lies in, and the names of their counters."""
 
-    at: int
-    """Seconds since the epoch, UTC."""
-
-    @property
-    def date(self) -> str:
-        return iso_day(self.at)
-
-    @property
-    def requests(self) -> str:
+    def __init__(self, at: int) -> None:
+        """
+        Args:
+            at: seconds since the epoch, UTC.
+        """
+        minute, date = at // _MINUTE_SECONDS, iso_day(at)
+        self.at = at
+        self.date = date
+        self.requests = f"m/{minute}/r"
         """The counter of this minute's requests."""
-        return f"m/{self.at // _MINUTE_SECONDS}/r"
-
-    @property
-    def tokens(self) -> str:
+        self.tokens = f"m/{minute}/t"
         """The counter of this minute's tokens."""
-        return f"m/{self.at // _MINUTE_SECONDS}/t"
-
-    @property
-    def day(self) -> str:
+        self.day = f"d/{date}"
         """The counter of this day's nano-dollars."""
-        return f"d/{self.date}"
-
-    @property
-    def month(self) -> str:
+        self.month = f"mo/{date[:7]}"
         """The counter of this month's nano-dollars."""
-        return f"mo/{self.date[:7]}"
 
     @property
     def minute_ends_in_seconds(self) -> int:
@@ -66,9 +54,9 @@ class Windows:
         beginning = calendar.timegm((year + month // 12, month % 12 + 1, 1, 0, 0, 0))
         return beginning - self.at
 
-    def counts_minute_of(self, earlier: Windows) -> bool:
-        """Whether the counters of an earlier moment's minute are still looked at."""
-        return self.at // _MINUTE_SECONDS - earlier.at // _MINUTE_SECONDS <= _KEPT_MINUTES
+    def counts_minute_at(self, later: int) -> bool:
+        """Whether at a later moment the counters of this minute are still looked at."""
+        return later // _MINUTE_SECONDS - self.at // _MINUTE_SECONDS <= _KEPT_MINUTES
 
     def stale(self, names: Iterable[str]) -> list[str]:
         """Those counters of `names` whose window is over for good."""

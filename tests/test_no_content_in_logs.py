@@ -211,5 +211,5 @@ def test_what_the_runtimes_write(deployment: LocalDeployment, cloud: str) -> Non
     for answer in answers:
         _wait(deployment, answer.headers["x-request-id"])
     lines = [line for line in service_lines(deployment.log) if line.startswith(cloud)]
-    assert sum(bool(re.search(r'"event": "request"', line)) for line in lines) >= len(answers)
+    assert sum(bool(re.search(r'"event":"request"', line)) for line in lines) >= len(answers)
     assert leaks_in(lines) == []

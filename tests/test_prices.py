@@ -144,7 +144,7 @@ def _comparable(model: _Model, usage: Usage) -> Usage:
             left_out[name] = 0
     if "input_audio" in ours:
         left_out |= {"input_audio_tokens": 0, "cached_audio_tokens": 0, "output_audio_tokens": 0}
-    return replace(usage, **left_out)
+    return usage._replace(**left_out)
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -153,7 +153,7 @@ def test_each_model_costs_what_the_library_says(part: str) -> None:
     for model in (model for model in _MODELS if model.part == part):
         price = model.price()
         for (label, usage), tier in product(_USAGES.items(), _tiers(model)):
-            asked = replace(_comparable(model, usage), service_tier=tier)
+            asked = _comparable(model, usage)._replace(service_tier=tier)
             ours, theirs = price.cost_nano_usd(asked), _library_nano_usd(model, asked)
             assert theirs - Decimal("0.000001") <= ours < theirs + 1, (model.name, label, tier)
             compared += 1
@@ -320,7 +320,7 @@ def test_a_service_tier_of_no_known_price_costs_what_the_dearest_does() -> None:
     assert price is not None
     usage = Usage(input_tokens=1_000, output_tokens=1_000)
     flex, standard, priority, unknown = (
-        price.cost_nano_usd(replace(usage, service_tier=tier)) for tier in ("flex", None, "priority", "turbo")
+        price.cost_nano_usd(usage._replace(service_tier=tier)) for tier in ("flex", None, "priority", "turbo")
     )
     assert flex < standard < priority == unknown
 

@@ -157,7 +157,7 @@ def test_images_of_a_response() -> None:
 )
 def test_service_tier(tier: object, expected: str | None) -> None:
     assert _read(_CHAT, {"service_tier": tier, "usage": _CHAT_USAGE}) == Usage(
-        **{name: getattr(_CHAT_COUNTS, name) for name in _CHAT_COUNTS.__slots__ if name != "service_tier"},
+        **{name: getattr(_CHAT_COUNTS, name) for name in _CHAT_COUNTS._fields if name != "service_tier"},
         service_tier=expected,
     )
 

@@ -151,6 +151,43 @@ async def test_a_settlement_outlives_its_caller(store: _Failing, sqlite: SqliteS
     await settlements.close()
 
 
+async def test_what_has_no_reservation_is_counted_once_whoever_leaves(store: _Failing, sqlite: SqliteStore) -> None:
+    ledger, app = Ledger(store), App(id="shop", created_at=0)
+    settlements = Settlements(ledger, UsageArchive(store))
+    store.slow = asyncio.Event()
+    caller = asyncio.ensure_future(
+        settlements.settle(ledger.without_limits(app, "completions.create", "m"), Usage(), 7)
+    )
+    await store.asked.wait()
+    caller.cancel()
+    await asyncio.gather(caller, return_exceptions=True)
+    store.slow.set()
+    await settlements.idle()
+    assert (await Books(sqlite).spending(app)).total_nano_usd == 7
+    await settlements.close()
+
+
+async def test_what_the_end_of_the_process_interrupts_is_in_the_log(
+    store: _Failing, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.settlements._CLOSING_SECONDS", 0)
+    caplog.set_level(logging.INFO, "trefoil")
+    ledger = Ledger(store)
+    settlements = Settlements(ledger, UsageArchive(store))
+    reservation = await ledger.reserve(_APP, "completions.create", "m", tokens=0, nano_usd=500)
+    store.slow = asyncio.Event()
+    store.asked.clear()
+    caller = asyncio.ensure_future(settlements.settle(reservation, Usage(), 200))
+    await store.asked.wait()
+    caller.cancel()
+    await asyncio.gather(caller, return_exceptions=True)
+    await asyncio.sleep(0)
+    assert _lines(caplog) == []
+    await settlements.close()
+    [postponed] = _lines(caplog)
+    assert (postponed["event"], postponed["unmark"]) == ("settlement_postponed", f"r/{reservation.id}")
+
+
 async def test_what_is_reserved_for_a_client_that_has_left_is_given_back(store: _Failing, sqlite: SqliteStore) -> None:
     ledger = Ledger(store)
     settlements = Settlements(ledger, UsageArchive(store))

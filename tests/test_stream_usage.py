@@ -60,6 +60,14 @@ def test_where_a_report_stands(event: bytes) -> None:
     assert _noted(_CHAT, event).reported == _COUNTS
 
 
+def test_what_comes_after_a_report_is_counted_however_it_comes() -> None:
+    """Several events may come at once, and the report stand in the midst of them."""
+    events = [_event(_delta({"content": "Hi"}, usage=_USAGE)), _event(_delta({"content": "you"}, usage=None))]
+    for passed in (events, [b"".join(events)]):
+        assert (usage := _noted(_CHAT, *passed)).reported == _COUNTS
+        assert (usage.text_bytes, usage.text_bytes_since_report) == (5, 3)
+
+
 def test_what_a_model_writes_is_no_report() -> None:
     forged = '"usage":{"prompt_tokens":0,"completion_tokens":0}'
     chunk = _delta({"content": forged, "tool_calls": [{"function": {"arguments": f"{{{forged}}}"}}]})
