@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -55,6 +56,8 @@ class SqliteStore:
         self._quick = _Connection(self._path, busy_timeout_seconds=0)
         self._patient = _Connection(self._path, busy_timeout_seconds=_BUSY_TIMEOUT_SECONDS)
         self._calls = 0
+        self._in_thread: asyncio.Future[None] | None = None
+        """Done when the call that is being made in a thread has been made."""
 
     async def get(self, key: Key) -> Value | None:
         rows = await self._rows(_GET, partition=key.partition, name=key.name)
@@ -107,19 +110,40 @@ class SqliteStore:
         self._calls += 1
         try:
             if self._quick.is_open and self._calls % _CALLS_BETWEEN_CHECKPOINTS:
-                try:
+                with suppress(_Busy):
                     return self._quick.run(work)
-                except sqlite3.OperationalError as error:
-                    if not _is_busy(error):
-                        raise
-            return await asyncio.to_thread(self._run_patiently, work)
+                if await self._others_thread():
+                    with suppress(_Busy):
+                        return self._quick.run(work)
+            return await self._run_in_thread(work)
         except (sqlite3.Error, OSError) as error:
             raise StoreError(f"the store at {self._path} cannot be used: {error}") from error
+
+    async def _others_thread(self) -> bool:
+        """Wait for the call that waits for the same lock in a thread, if there is one: the lock is free after it."""
+        other = self._in_thread
+        if other is None or other.get_loop() is not asyncio.get_running_loop():
+            return False
+        await asyncio.wait((other,))
+        return True
+
+    async def _run_in_thread(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
+        own = self._in_thread = asyncio.get_running_loop().create_future()
+        try:
+            return await asyncio.to_thread(self._run_patiently, work)
+        finally:
+            own.set_result(None)
+            if self._in_thread is own:
+                self._in_thread = None
 
     def _run_patiently(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
         result = self._patient.run(work)
         self._quick.open()
         return result
+
+
+class _Busy(sqlite3.OperationalError):
+    """Somebody else holds a lock of the file. Nothing was done."""
 
 
 class _Connection:
@@ -141,9 +165,18 @@ class _Connection:
         return self._connection is not None
 
     def run(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
-        """What `work` gives, in a transaction that is committed at its end, or rolled back where it fails."""
-        with self._lock, self._opened() as connection:
-            return work(connection)
+        """What `work` gives, in a transaction that is committed at its end, or rolled back where it fails.
+
+        Raises:
+            _Busy: a lock of the file was not to be had in time.
+        """
+        try:
+            with self._lock, self._opened() as connection:
+                return work(connection)
+        except sqlite3.OperationalError as error:
+            if _is_busy(error):
+                raise _Busy(*error.args) from None
+            raise
 
     def open(self) -> None:
         with self._lock:
