@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import ssl
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
@@ -126,6 +127,8 @@ class HttpClient:
             async with asyncio.timeout(self._connect_seconds):
                 try:
                     connection = await self._connect_over(socket.AF_INET)
+                except ssl.SSLError:  # which another address would not mend
+                    raise
                 except OSError:
                     connection = await self._connect_over(socket.AF_UNSPEC)
         except TimeoutError as error:

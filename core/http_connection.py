@@ -1,7 +1,7 @@
 """One connection to an HTTP/1.1 server, and the answer that it is bringing.
 
-What is written and parsed here is HTTP alone: `httptools`, which is Node.js's parser, takes messages apart. A general
-client takes three times as long to pass the same bytes on, and ten times as long to be imported.
+Messages are taken apart by `httptools`, which is Node.js's parser. A general client takes several times as long to pass
+the same bytes on, and to be imported (docs/performance.md).
 """
 
 from __future__ import annotations
