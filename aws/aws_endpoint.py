@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from core.errors import ConfigurationError
+from core.http_client import target_of
 
 _EVERYWHERE = "AWS_ENDPOINT_URL"
 _FIPS = "AWS_USE_FIPS_ENDPOINT"
@@ -50,6 +51,7 @@ def _checked(url: str, name: str) -> str:
     try:
         parts = urlsplit(url)
         _ = parts.port  # which is looked at only when it is asked for
+        target_of(parts.path)
     except ValueError:
         parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:

@@ -7,8 +7,7 @@ import random
 import time
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import aws_credentials
@@ -37,8 +36,7 @@ _CONFLICT = "ReplicatedWriteConflictException"
 """Of a table that is written in several regions. As with those that are throttled, nothing was done."""
 
 
-@dataclass(frozen=True, slots=True)
-class Api:
+class Api(NamedTuple):
     """One service's dialect of AWS's JSON protocol
     (https://smithy.io/2.0/aws/protocols/aws-json-1_0-protocol.html).
     """

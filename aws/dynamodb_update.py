@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from core.ports import Change
 from dynamodb_item import COUNTER, EXPIRES_AT, MARK, Attribute, Item, moment, number
@@ -20,7 +19,7 @@ def request(change: Change, marked: Item, *, now: int, expires_at: int | None) -
             try was successful, and this one is refused.
         expires_at: for an item that is made by it.
     """
-    known = _Placeholders({":now": number(now), ":null": {"S": "NULL"}, ":expires_at": moment(expires_at)})
+    known = _Placeholders({":now": number(now), ":null": {"S": "NULL"}, ":expires_at": moment(expires_at)}, {})
     # An item that is not there meets the first two; its counters are 0, and it has no marks.
     conditions = [_ALIVE, "attribute_not_exists(json)", *_conditions(change, marked, known)]
     clauses = {
@@ -54,12 +53,11 @@ def _unmarked(change: Change) -> list[str]:
     return [] if change.unmark is None else [MARK + change.unmark]
 
 
-@dataclass(frozen=True, slots=True)
-class _Placeholders:
+class _Placeholders(NamedTuple):
     """Stand-ins for names and values: the names of counters and marks may have any characters."""
 
     values: dict[str, Attribute]
-    names: dict[str, str] = field(default_factory=dict)
+    names: dict[str, str]
 
     def name(self, attribute: str) -> str:
         for placeholder, known in self.names.items():

@@ -19,11 +19,12 @@ from functools import cache
 from typing import Any, Protocol
 from urllib.parse import quote, urlencode
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ValidationError
 
 from core import errors, logs
 from core.gateway import Gateway
 from core.http import Request, Response, Stream
+from core.model import Model
 from core.settings import Settings
 from lambda_store import open_store
 from secretsmanager_secrets import with_secrets
@@ -50,33 +51,25 @@ class LambdaContext(Protocol):
     def get_remaining_time_in_millis(self) -> int: ...
 
 
-class _Part(BaseModel):
-    """Of an event. pydantic builds what checks it when it is first needed, which one of the two kinds never is."""
-
-    model_config = ConfigDict(defer_build=True)
-
-
-class _Http(_Part):
+class _Http(Model):
     method: str
     sourceIp: str | None = None
 
 
-class _UrlContext(_Part):
+class _UrlContext(Model):
     http: _Http
 
 
-class _UrlEvent(_Part):
+class _UrlEvent(Model):
     """Payload format 2.0, as function URLs and HTTP APIs send it; repeated headers come joined by a comma.
 
     https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html#urls-payloads
     """
 
-    model_config = ConfigDict(defer_build=False)  # the usual one, which the sandbox is made with
-
     rawPath: str
     rawQueryString: str = ""
-    cookies: list[str] = []
-    headers: dict[str, str] = {}
+    cookies: tuple[str, ...] = ()
+    headers: Mapping[str, str] = {}
     requestContext: _UrlContext
     body: str | None = None
     isBase64Encoded: bool = False
@@ -97,15 +90,18 @@ class _UrlEvent(_Part):
         )
 
 
-class _Identity(_Part):
+_UrlEvent.prepare()  # the usual one
+
+
+class _Identity(Model):
     sourceIp: str | None = None
 
 
-class _RestContext(_Part):
+class _RestContext(Model):
     identity: _Identity
 
 
-class _RestEvent(_Part):
+class _RestEvent(Model):
     """Payload format 1.0, as REST APIs send it.
 
     The path comes without the stage and percent-encoded, which is seen but not documented; the query decoded, which is:

@@ -7,10 +7,9 @@ import json
 import random
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from email.utils import formatdate
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from core import json_text
@@ -54,8 +53,7 @@ def make_client(endpoint: str) -> StoreClient:
     return StoreClient(endpoint, at_once=_CALLS_AT_ONCE)
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """A request about the item `id` of `partition`, or, without an id, about the partition."""
 
     verb: str
@@ -63,15 +61,14 @@ class Call:
     id: str | None = None
     body: object = None
     content_type: str = "application/json"
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
     needs_session: bool = False
     """Whether the answer must not be older than what this process has seen."""
     repeatable: bool = True
     """Whether it may be sent again when nobody knows whether it was carried out."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     status: int
     """200, 201, 204, 404, 409 or 412."""
     headers: Mapping[str, str]
@@ -81,8 +78,7 @@ class Answer:
     """Whether the call may have been carried out by an earlier attempt than the one answered."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Failure:
+class _Failure(NamedTuple):
     reason: str
     maybe_done: bool = False
     wait_seconds: float = 0.0

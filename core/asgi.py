@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import aclosing, suppress
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -55,24 +55,33 @@ class AsgiApplication:
         self._first_byte_timeout_seconds = first_byte_timeout_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = time.monotonic()
-        request = _read_head(
-            scope,
-            deadline=_after(started, self._timeout_seconds),
-            first_byte_deadline=_after(started, self._first_byte_timeout_seconds),
-        )
+        started, headers = time.monotonic(), _headers(scope)
         try:
-            content = await _read_body(request, receive, self._body_limit_bytes)
+            body = await _read_body(headers, receive, self._body_limit_bytes)
         except _ClientLeft:
             return
         except errors.BodyTooLarge as error:
-            await _write(self._gateway().refuse(request, error), send)
+            await _write(self._gateway().refuse(self._request(scope, headers, b"", started), error), send)
             return
         except _FarTooLarge:
-            response = self._gateway().refuse(request, errors.BodyTooLarge(self._body_limit_bytes))
+            too_large = errors.BodyTooLarge(self._body_limit_bytes)
+            response = self._gateway().refuse(self._request(scope, headers, b"", started), too_large)
             await _write(replace(response, headers={**response.headers, "connection": "close"}), send)
             return
-        await _unless_client_leaves(self._answer(replace(request, body=content), send), receive)
+        await _unless_client_leaves(self._answer(self._request(scope, headers, body, started), send), receive)
+
+    def _request(self, scope: Scope, headers: Mapping[str, str], body: bytes, started: float) -> Request:
+        client = scope.get("client")
+        return Request(
+            method=scope["method"].upper(),
+            path=scope["raw_path"].partition(b"?")[0].decode("latin-1"),
+            query=scope["query_string"].decode("latin-1"),
+            headers=headers,
+            body=body,
+            deadline=_after(started, self._timeout_seconds),
+            first_byte_deadline=_after(started, self._first_byte_timeout_seconds),
+            client=client[0] if client else None,
+        )
 
     async def _answer(self, request: Request, send: Send) -> None:
         response = await self._gateway().handle(request)
@@ -81,29 +90,20 @@ class AsgiApplication:
             await _write(response, send)
 
 
-def _read_head(scope: Scope, *, deadline: float | None, first_byte_deadline: float | None) -> Request:
+def _headers(scope: Scope) -> Mapping[str, str]:
     headers: dict[str, str] = {}
     for raw_name, raw_value in scope["headers"]:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    client = scope.get("client")
-    return Request(
-        method=scope["method"].upper(),
-        path=scope["raw_path"].partition(b"?")[0].decode("latin-1"),
-        query=scope["query_string"].decode("latin-1"),
-        headers=headers,
-        deadline=deadline,
-        first_byte_deadline=first_byte_deadline,
-        client=client[0] if client else None,
-    )
+    return headers
 
 
 def _after(started: float, seconds: float | None) -> float | None:
     return None if seconds is None else started + seconds
 
 
-async def _read_body(request: Request, receive: Receive, limit_bytes: int) -> bytes:
-    announced = request.headers.get("content-length", "")
+async def _read_body(headers: Mapping[str, str], receive: Receive, limit_bytes: int) -> bytes:
+    announced = headers.get("content-length", "")
     size = int(announced) if announced.isdecimal() else 0
     if size > limit_bytes * _READ_TO_REFUSE:
         raise _FarTooLarge
@@ -131,25 +131,28 @@ async def _write(response: Response, send: Send) -> None:
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": response.body})
         return
-    async with aclosing(response.body) as stream:
+    try:
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
-        async for chunk in stream:
+        async for chunk in response.body:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
+    finally:
+        await response.body.aclose()
 
 
 async def _unless_client_leaves(answer: Awaitable[None], receive: Receive) -> None:
     """Wait for `answer`, or cancel it as soon as the client has left."""
     task = asyncio.current_task()
     assert task is not None
-    has_left = False
+    has_left = is_over = False
 
     def cancel(_: asyncio.Future[None]) -> None:
         nonlocal has_left
-        has_left = True
-        task.cancel()
+        if not is_over:  # it may be called although it was taken back: it was due already
+            has_left = True
+            task.cancel()
 
-    leaving = asyncio.ensure_future(_disconnect(receive))
+    leaving = asyncio.get_running_loop().create_task(_disconnect(receive))
     leaving.add_done_callback(cancel)
     try:
         await answer
@@ -157,7 +160,7 @@ async def _unless_client_leaves(answer: Awaitable[None], receive: Receive) -> No
         if not has_left or task.cancelling() > 1:  # the server's own doing
             raise
     finally:
-        leaving.remove_done_callback(cancel)
+        is_over = True
         leaving.cancel()
         if has_left:
             task.uncancel()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from http import HTTPStatus
+from typing import NamedTuple
 
 from pydantic_core import from_json
 
@@ -43,8 +42,7 @@ _DEADLINE_RESERVE_SECONDS = 1.0
 """Kept back from the platform's deadline, to say in that time that upstream was too slow."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """What is asked: the same at every upstream but for the model's name."""
 
     endpoint: Endpoint
@@ -55,8 +53,7 @@ class Call:
     """Told how a stream ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(NamedTuple):
     """An attempt that may be made again, there or elsewhere."""
 
     failure: Failure
@@ -79,7 +76,8 @@ async def ask(client: Client, call: Call, *, body: bytes, model: str | None) -> 
         answer = await client.send(
             request.method, path, request.query, headers=_sent_headers(request), body=body, model=model
         )
-        if _is_success(answer) and (stream := _stream(answer, call)) is not None:
+        media_type, is_success = _media_type(answer), HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES
+        if is_success and (stream := _stream(answer, call, media_type)) is not None:
             await stream.start()
             return Response(answer.status, _kept_headers(answer, request), stream)
         content = await answer.read()
@@ -87,12 +85,13 @@ async def ask(client: Client, call: Call, *, body: bytes, model: str | None) -> 
         return _failed(error)
     except InvalidTarget:
         raise errors.InvalidRequest("The URL of this request is not valid.") from None
+    if is_success and media_type == "application/json" and schemas.is_object(content):
+        return Response(answer.status, _kept_headers(answer, request), content)  # as most are
     return _whole_answer(answer, call, content)
 
 
-def _stream(answer: Answer, call: Call) -> EventStream | ByteStream | None:
+def _stream(answer: Answer, call: Call, media_type: str) -> EventStream | ByteStream | None:
     """What is passed on as it comes: files, events where they were asked for, and what is no JSON, such as speech."""
-    media_type = _media_type(answer)
     if call.endpoint.gives_file:
         return ByteStream(_chunks(answer, call.request), may_be_empty=True, on_end=call.on_end)
     if call.stream and media_type == "text/event-stream":
@@ -111,20 +110,17 @@ def left_seconds(*deadlines: float | None) -> float | None:
 
 
 def _sent_headers(request: Request) -> dict[str, str]:
-    given = request.headers
-    headers = {name: given[name] for name in _REQUEST_HEADERS if name in given and _is_printable(given[name])}
+    headers = _some(_REQUEST_HEADERS, request.headers)
     content_type = request.headers.get("content-type", "")
     # Any other body is JSON, whatever the client called it.
     return {**headers, "content-type": canonical_type(content_type)} if is_form(content_type) else headers
 
 
 async def _chunks(answer: Answer, request: Request) -> AsyncGenerator[bytes, None]:
+    deadline = Deadline(left_seconds(request.deadline))
     try:
-        async with contextlib.aclosing(answer):
-            deadline = Deadline(left_seconds(request.deadline))
-            with contextlib.closing(deadline):
-                while (chunk := await deadline.next(answer)) is not None:
-                    yield chunk
+        while (chunk := await deadline.next(answer)) is not None:
+            yield chunk
     except TimeoutError:
         raise _too_slow() from None
     except HttpError as error:
@@ -132,6 +128,9 @@ async def _chunks(answer: Answer, request: Request) -> AsyncGenerator[bytes, Non
         logs.write(logging.ERROR, "upstream_cut_off", request_id=request.id, reason=failed.reason)
         assert isinstance(failed.answer, errors.UpstreamError)
         raise failed.answer from None
+    finally:
+        deadline.close()
+        await answer.aclose()
 
 
 def _whole_answer(answer: Answer, call: Call, content: bytes) -> Response | Failed:
@@ -177,14 +176,12 @@ def _error_code(content: bytes) -> str | None:
 
 
 def _kept_headers(answer: Answer, request: Request) -> dict[str, str]:
-    headers = answer.headers
-    kept = {name: headers[name] for name in _RESPONSE_HEADERS if name in headers and _is_printable(headers[name])}
-    return {"x-request-id": request.id, **kept}
+    return {"x-request-id": request.id, **_some(_RESPONSE_HEADERS, answer.headers)}
 
 
-def _is_printable(value: str) -> bool:
-    """Not every server and client can take values beyond ASCII."""
-    return bool(value) and value.isascii() and value.isprintable()
+def _some(names: Sequence[str], headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers of these names whose values every server and client can take: some take nothing beyond ASCII."""
+    return {name: value for name in names if (value := headers.get(name)) and value.isascii() and value.isprintable()}
 
 
 def _media_type(answer: Answer) -> str:
@@ -222,8 +219,8 @@ def _too_slow() -> errors.UpstreamTimeout:
 
 
 def _root_cause(error: BaseException) -> str:
-    """The kind of failure at the bottom. Texts stay out, but for the system's own: others may quote a header."""
+    """The kind of failure at the bottom. Texts stay out, but for the system's and ours: others may quote a header."""
     while cause := error.__cause__ or error.__context__:
         error = cause
-    reason = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
-    return type(error).__name__ + reason
+    reason = error.strerror if isinstance(error, OSError) else str(error) if isinstance(error, HttpError) else ""
+    return f"{type(error).__name__}: {reason}" if reason else type(error).__name__

@@ -58,12 +58,14 @@ class Authenticator:
         return app
 
     async def _look_up(self, key: str) -> tuple[AppKey, App]:
-        if not app_keys.is_well_formed(key):
+        if not key.isascii():
             raise _incorrect()
         digest, now = app_keys.digest(key), self._clock()
         cached = self._cache.get(digest)
         if cached is not None and cached[0] > now:
             return cached[1:]
+        if not app_keys.is_well_formed(key):
+            raise _incorrect()
         try:
             found = await self._fetch(digest)
         except StoreError:

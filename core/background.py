@@ -12,12 +12,12 @@ from collections.abc import Callable, Coroutine
 from enum import Enum, auto
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
 from pydantic_core import from_json
 
 from core import logs
 from core.endpoints import Endpoint
 from core.ledger import Reservation
+from core.model import Model
 from core.ports import App, Key, Store, StoreError
 from core.price import Price
 from core.route import Target
@@ -50,9 +50,7 @@ class Ended(NamedTuple):
     end: End
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(defer_build=True)
-
+class _Record(Model):
     shard: int
     at: int
     model: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from core import errors, forms, references, schemas
 from core.endpoints import Endpoint
@@ -11,8 +11,7 @@ from core.http import Request
 from core.references import Reference
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(NamedTuple):
     """What was read of it."""
 
     call: schemas.Call

@@ -51,7 +51,7 @@ def with_stream_usage(body: bytes) -> bytes:
     wanted = {"include_usage": True}
     members = json_members.find(body, ["stream_options"])
     if not members:
-        return with_fields(body, {"stream_options": wanted})
+        return _edited(body, _insertion(body, {"stream_options": wanted}))
     edits = []
     for member in members:
         options = body[member.value : member.end]

@@ -370,8 +370,11 @@ def _capped(
     return min(cap, max(given.values())), {name: cap for name, tokens in given.items() if tokens > cap}
 
 
-def _least(*tokens: int | None) -> int | None:
-    return min([number for number in tokens if number is not None], default=None)
+def _least(one: int | None, other: int | None) -> int | None:
+    """The smaller of two, of which either may not be known."""
+    if one is None or other is None:
+        return other if one is None else one
+    return min(one, other)
 
 
 _BOUNDS: Mapping[str, Callable[[_Asked], Bound | None]] = {

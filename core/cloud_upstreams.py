@@ -7,8 +7,7 @@ from importlib.util import find_spec
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import StringConstraints, model_validator
-
+from core.model import limited
 from core.upstream_settings import UpstreamSettings, Url
 
 
@@ -43,44 +42,39 @@ class AzureUpstream(UpstreamSettings):
             return self.base_url
         return self.base_url + ("/openai" if self.api_version else "/openai/v1")
 
-    @model_validator(mode="after")
-    def _has_one_credential(self) -> AzureUpstream:
+    def _fits_together(self, _context: None) -> None:
         if (self.api_key_env is None) != self.managed_identity:
             raise ValueError('write either api_key_env = "NAME_OF_A_VARIABLE" or managed_identity = true')
-        return self
 
 
 class BedrockUpstream(UpstreamSettings):
     """Amazon Bedrock. Without a key, calls are signed with the function's own role."""
 
     kind: Literal["bedrock"] = "bedrock"
-    region: Annotated[str, StringConstraints(pattern=r"^[a-z]{2,8}(-[a-z0-9]+)+-\d+$")]
+    region: Annotated[str, limited(pattern=r"^[a-z]{2,8}(-[a-z0-9]+)+-\d+$")]
     endpoint: Literal["mantle", "runtime"] = "mantle"
     base_url: Url | None = None
 
-    @model_validator(mode="after")
-    def _can_sign(self) -> BedrockUpstream:
+    def _fits_together(self, _context: None) -> None:
         if self.api_key_env is None and not _is_installed("botocore"):
             raise ValueError(
                 "signing with the function's own role needs the package botocore, which is not installed: add "
                 'openai[bedrock] to requirements.txt, or write api_key_env = "AWS_BEARER_TOKEN_BEDROCK"'
             )
-        return self
 
 
 class VertexUpstream(UpstreamSettings):
     """Google Vertex AI, with the function's own service account or what Google's library finds."""
 
     kind: Literal["vertex"] = "vertex"
-    project: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-][a-zA-Z0-9_.:-]*$")] | None = None
-    location: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$")] | None = None
+    project: Annotated[str, limited(pattern=r"^[a-zA-Z0-9_-][a-zA-Z0-9_.:-]*$")] | None = None
+    location: Annotated[str, limited(pattern=r"^[a-z0-9-]+$")] | None = None
     base_url: Url | None = None
     """The API's root; by default that of the project's OpenAI models."""
     credentials: Literal["metadata", "adc"] = "metadata"
     api_key_env: None = None
 
-    @model_validator(mode="after")
-    def _is_complete(self) -> VertexUpstream:
+    def _fits_together(self, _context: None) -> None:
         if self.base_url is None and not (self.project and self.location):
             raise ValueError("write project and location, or base_url")
         if self.credentials == "adc" and not (_is_installed("google.auth") and _is_installed("requests")):
@@ -88,7 +82,6 @@ class VertexUpstream(UpstreamSettings):
                 'credentials = "adc" needs the package google-auth, which is not installed: add openai[vertex] to '
                 'requirements.txt, or write credentials = "metadata" for the function\'s own service account'
             )
-        return self
 
 
 class CompatibleUpstream(UpstreamSettings):

@@ -7,9 +7,13 @@ from collections.abc import AsyncIterator
 
 from core.http_connection import CutOff, HttpAnswer
 
-CODINGS = frozenset({"gzip", "x-gzip", "deflate"})
-
+_CODINGS = frozenset({"gzip", "x-gzip", "deflate"})
 _EITHER_FORMAT = zlib.MAX_WBITS | 32
+
+
+def is_compressed(answer: HttpAnswer) -> bool:
+    """Whether it is, in a way that is understood here."""
+    return answer.headers.get("content-encoding", "").strip().lower() in _CODINGS
 
 
 class Decompressed:
@@ -20,6 +24,7 @@ class Decompressed:
         self.headers = answer.headers
         self._answer = answer
         self._inside = zlib.decompressobj(_EITHER_FORMAT)
+        self._is_empty = True
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -29,22 +34,25 @@ class Decompressed:
             try:
                 chunk = await anext(self._answer)
             except StopAsyncIteration:
-                if not self._inside.eof:
-                    raise CutOff("compressed, without its end") from None
+                self._look_at_end()
                 raise
             if content := self._decompressed(chunk):
                 return content
 
     async def read(self) -> bytes:
         content = self._decompressed(await self._answer.read())
-        if not self._inside.eof:
-            raise CutOff("compressed, without its end")
+        self._look_at_end()
         return content
 
     async def aclose(self) -> None:
         await self._answer.aclose()
 
+    def _look_at_end(self) -> None:
+        if not self._inside.eof and not self._is_empty:
+            raise CutOff("compressed, without its end")
+
     def _decompressed(self, chunk: bytes) -> bytes:
+        self._is_empty = self._is_empty and not chunk
         try:
             return self._inside.decompress(chunk)
         except zlib.error:

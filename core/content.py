@@ -58,6 +58,11 @@ _ORDINARY_KEYS = frozenset(
 )
 _ORDINARY_KINDS = frozenset({"function", "input_text", "message", "output_text", "text"})
 """What most objects are made of, and what most are."""
+_TEXT_KEYS = _ORDINARY_KEYS | {
+    *("max_completion_tokens", "max_output_tokens", "max_tokens", "n", "seed", "stream", "temperature", "top_p"),
+    *("description", "properties", "required", "stream_options", "strict", "user"),
+}
+"""Keys that tell of nothing but text, for all that their own names say."""
 _OPAQUE = frozenset({"metadata", "attributes", "parameters", "schema", "filters", "input_schema"})
 """Keys whose values are data or schemas: nothing in them is an image or a file."""
 _PICTURED = re.compile("image|screenshot")
@@ -113,7 +118,7 @@ def read(body: bytes) -> Content:
     Raises:
         InvalidRequest: a key stands twice in one object, or a field's name is not written as OpenAI writes it.
     """
-    if body.count(b"{") + body.count(b"[") + body.count(b'",') > _FEW_PIECES and _is_plain(body):
+    if len(body) > _FEW_PIECES and _pieces(body) > _FEW_PIECES and _is_plain(body):
         return _PLAIN
     outermost = parse(body)
     content = Content(fields=outermost)
@@ -137,6 +142,10 @@ def parse(body: bytes) -> Mapping[str, Any]:
     except ValueError as error:
         raise errors.InvalidRequest(f"The request body is not valid JSON: {error}.", code="invalid_json") from None
     return value
+
+
+def _pieces(body: bytes) -> int:
+    return body.count(b"{") + body.count(b"[") + body.count(b'",')
 
 
 def _is_plain(body: bytes) -> bool:
@@ -164,7 +173,7 @@ def _look_into(content: Content, item: Mapping[str, Any]) -> None:
             continue
         if name == "type" and isinstance(value, str):
             is_image |= _take_kind(content, value.casefold())
-        elif name not in _ORDINARY_KEYS:
+        elif name not in _TEXT_KEYS:
             images += _take_member(content, name, value)
         if isinstance(value, dict):
             _look_into(content, value)

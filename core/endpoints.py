@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -13,8 +12,7 @@ from core.kinds import Kind
 from core.stream_end import DONE
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """One row: a method and a path, and what the gateway has to know about them.
 
     A path segment in braces is the client's. Where its name stands in `OBJECTS_IN_PATHS`, it is the id of a stored

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from core import errors
 
@@ -28,8 +28,7 @@ _LONGEST_HEAD_BYTES = 8192
 _LONGEST_FIELD_BYTES = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """A field, or a file."""
 
     name: str

@@ -129,7 +129,7 @@ class Gateway:
         self, app: App, endpoint: Endpoint, call: Call, request: Request, upstream: str | None, line: logs.RequestLine
     ) -> Answer:
         return await self._upstream.send(
-            replace(endpoint, repeatable=False) if made.leaves_another(endpoint, call) else endpoint,
+            endpoint._replace(repeatable=False) if made.leaves_another(endpoint, call) else endpoint,
             request,
             model=call.model,
             upstream=upstream,

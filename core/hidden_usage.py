@@ -11,6 +11,7 @@ import re
 from core import events, json_members
 
 _KEY = b'"usage"'
+_KEYS = ("choices", "usage")
 _USUAL = re.compile(rb',"usage":null((?:,[^{}\[\]\r\n]*)?\}\n*)\Z')
 """No bracket follows but the last one of the line, so it is the outermost object's."""
 _NO_CHOICES = re.compile(rb"\[\s*\]")
@@ -39,8 +40,11 @@ def _without_usage(event: bytes) -> bytes | None:
     if (without := _without_null(event)) is not None:
         return without
     data = events.data(event)
-    usages = json_members.find(data, ["usage"])
-    if any(data[usage.value : usage.end] != b"null" for usage in usages) and _has_no_choices(data):
+    members = json_members.find(data, _KEYS)
+    usages = [member for member in members if member.name == "usage"]
+    choices = [member for member in members if member.name == "choices"]
+    is_told = any(data[usage.value : usage.end] != b"null" for usage in usages)
+    if is_told and choices and all(_NO_CHOICES.fullmatch(data, one.value, one.end) for one in choices):
         return None
     for usage in reversed(usages):
         data = _cut(data, usage.start, usage.end)
@@ -53,11 +57,6 @@ def _without_null(event: bytes) -> bytes | None:
     if usual is None or event.count(_KEY) > 1 or b"\r" in event or event.find(b"\n", 0, usual.start()) >= 0:
         return None
     return event[: usual.start()] + usual[1]
-
-
-def _has_no_choices(data: bytes) -> bool:
-    found = json_members.find(data, ["choices"])
-    return bool(found) and all(_NO_CHOICES.fullmatch(data, choices.value, choices.end) for choices in found)
 
 
 def _cut(data: bytes, start: int, end: int) -> bytes:

@@ -6,8 +6,7 @@ What each tool does: https://platform.openai.com/docs/guides/tools; what it cost
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 LOCAL = frozenset({"function", "custom", "namespace"})
 """Types of tools that the client runs, and that say all about themselves in the request."""
@@ -22,8 +21,7 @@ _UNITS: Mapping[str, int] = {"1g": 1, "4g": 4, "16g": 16, "64g": 64}
 _MOST_UNITS = max(_UNITS.values())
 
 
-@dataclass(frozen=True, slots=True)
-class HostedTools:
+class HostedTools(NamedTuple):
     """What a list of tools comes to."""
 
     are_told_more: bool = False

@@ -11,9 +11,9 @@ import hashlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 
 from core import errors, forms, logs, stream_end
 from core.http import Request, Response, Stream
@@ -74,8 +74,7 @@ class Idempotency:
             raise
 
 
-@dataclass(frozen=True, slots=True)
-class _Claim:
+class _Claim(NamedTuple):
     """A key of an app's, for one request."""
 
     store: Store

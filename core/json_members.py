@@ -15,6 +15,7 @@ from typing import NamedTuple
 _STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
 _TOKEN = re.compile(rb"(" + _STRING + rb")(\s*:\s*)?|[{}\[\]]", re.DOTALL)
 """A string, with the colon that makes it a key, or a bracket: all that has to be seen to know where one is."""
+_WHOLE_STRING = re.compile(_STRING, re.DOTALL)
 _A_KEY = 2
 """The last group in a token that is a key."""
 _COLON = re.compile(rb"\s*:\s*")
@@ -74,8 +75,14 @@ def _keys(text: bytes, name: str) -> Iterator[Member]:
 def _depth(text: bytes, place: int) -> int:
     """In how many objects and arrays the key at `place` is."""
     if place <= len(text) // 2:
-        return sum(_step(token) for token in _TOKEN.finditer(text, 0, place))
-    return -sum(_step(token) for token in _TOKEN.finditer(text, place))
+        return _opened(text[:place])
+    return -_opened(text[place:])
+
+
+def _opened(text: bytes) -> int:
+    """How many more brackets are opened than closed, outside of strings."""
+    rest = _WHOLE_STRING.sub(b"", text)
+    return rest.count(b"{") + rest.count(b"[") - rest.count(b"}") - rest.count(b"]")
 
 
 def _step(token: re.Match[bytes]) -> int:

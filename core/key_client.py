@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from core.compressed import CODINGS, Decompressed
+from core.compressed import Decompressed, is_compressed
 from core.http_client import HttpClient, target_of
 from core.http_connection import HttpAnswer
 from core.settings import Settings
@@ -34,11 +34,11 @@ class KeyClient:
         self, method: str, path: str, query: str, *, headers: Mapping[str, str], body: bytes, model: str | None
     ) -> HttpAnswer | Decompressed:
         sent = {**self._headers, **headers}
-        content = body if body or method == "POST" else None
+        content = None if method == "GET" or (not body and method != "POST") else body
         if content is not None:
             sent.setdefault("content-type", "application/json")
         answer = await self._http.send(method, target_of(path, query), sent, content)
-        return Decompressed(answer) if answer.headers.get("content-encoding") in CODINGS else answer
+        return Decompressed(answer) if is_compressed(answer) else answer
 
     async def close(self) -> None:
         await self._http.close()

@@ -11,8 +11,8 @@ How apps' operators read it is in `core.books`, what becomes of a past day in `c
 from __future__ import annotations
 
 import asyncio
+import os
 import random
-import secrets
 import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -89,19 +89,21 @@ class Ledger:
             StoreError: the store failed before.
         """
         reservation = self.without_limits(app, endpoint, model)
-        if not app.limits.are_counted or (is_free and app.limits.requests_per_minute is None):
+        limits = app.limits
+        if not limits.are_counted or (is_free and limits.requests_per_minute is None):
             return reservation
         windows = reservation.windows
         if is_free:
             change = Change({windows.requests: 1} | self._used(reservation, Usage(), 0))
         else:
-            reservation = reservation._replace(id=secrets.token_hex(8), tokens=tokens, nano_usd=nano_usd)
+            new_id = os.urandom(8).hex()
+            reservation = Reservation(app, reservation.shard, windows, endpoint, model, new_id, tokens, nano_usd)
             mark = ledger_item.reservation_mark(windows.at, endpoint, model, tokens, nano_usd)
             change = Change(
-                _amounts(app.limits, windows, requests=1, tokens=tokens, nano_usd=nano_usd),
+                _amounts(limits, windows, requests=1, tokens=tokens, nano_usd=nano_usd),
                 mark=(f"{ledger_item.RESERVATION}{reservation.id}", mark),
             )
-        shard, outcome = await self._place(reservation, change, _limits(app.limits, windows))
+        shard, outcome = await self._place(reservation, change, _limits(limits, windows))
         return reservation._replace(shard=shard, counters=outcome.counters)
 
     def without_limits(self, app: App, endpoint: str, model: str) -> Reservation:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from core import errors
@@ -26,17 +25,16 @@ Fetch = Callable[[str, str | None], Awaitable[bytes | None]]
 """Gives the object with an id, of an upstream, as JSON, or None where upstream has it no longer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(NamedTuple):
     """What a list request asks for."""
 
     limit: int
     ascending: bool
     after: str | None = None
     before: str | None = None
-    wanted: Mapping[str, str] = field(default_factory=dict)
+    wanted: Mapping[str, str] = {}
     """Fields that an object must have."""
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = {}
 
     @classmethod
     def read(cls, kind: Kind, query: str) -> Page:

@@ -26,16 +26,23 @@ _WATCHED = ("health", "health.head")
 
 
 class _LineHandler(logging.StreamHandler[TextIO]):
-    """Writes what is a finished line already."""
+    """Writes what is a finished line already, at once and in one piece: so it takes neither a formatter nor a lock."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        return str(record.msg)
+    def handle(self, record: logging.LogRecord) -> bool:
+        try:
+            self.stream.write(f"{record.msg}\n")
+            self.stream.flush()
+        except Exception:
+            self.handleError(record)
+        return True
 
 
 def to_stdout() -> None:
     """Send the lines to standard output: for hosts that collect it and give the root logger no handler for them."""
     _logger.handlers = [_LineHandler(sys.stdout)]
     _logger.propagate = False
+    # Which nobody reads, and each line would be asked for.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
 def write(level: int, event: str, **fields: object) -> None:

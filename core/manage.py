@@ -12,8 +12,6 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import unquote
 
-from pydantic import SecretStr
-
 from core import endpoints, errors, logs, usage_report
 from core.admin import Admin
 from core.app_deletion import AppDeletion
@@ -23,6 +21,7 @@ from core.manage_apps import Apps
 from core.manage_call import Call
 from core.manage_usage import UsageReports
 from core.ports import App, Store
+from core.secret import Secret
 
 PREFIX = "/manage"
 
@@ -37,7 +36,7 @@ class Manage:
         store: Store,
         books: Books,
         *,
-        admin_key: SecretStr | None,
+        admin_key: Secret | None,
         cache_seconds: float,
         clock: Callable[[], float] = time.time,
     ) -> None:

@@ -109,7 +109,7 @@ class Meter:
         app = bill.reservation.app
         bound = self._bound(app, endpoint, asked, request)
         most = None if bound is None else self._most(app, bound, targets)
-        till = replace(self._till, settlements=bill)
+        till = self._till._replace(settlements=bill)
         return self._tab(till, endpoint, asked, request, targets, bill.reservation, bound, most)
 
     def is_priced(self, target: Target) -> bool:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import httpx2
 
 from core import errors, tls
-from core.http_client import target_of
+from core.http_client import InvalidTarget, target_of
 from core.http_connection import ConnectFailed, ConnectTimedOut, CutOff, Dropped, HttpError, Silence
 from core.openai_sdk import openai
 from core.settings import Settings
@@ -140,6 +140,8 @@ def _translated(*, begun: bool) -> Iterator[None]:
         yield
     except (openai.OpenAIError, httpx2.HTTPError) as error:
         raise _ours(error, begun=begun) from error
+    except httpx2.InvalidURL as error:
+        raise InvalidTarget from error
 
 
 def _ours(error: Exception, *, begun: bool) -> HttpError | errors.UpstreamError:
@@ -153,7 +155,8 @@ def _ours(error: Exception, *, begun: bool) -> HttpError | errors.UpstreamError:
     if isinstance(root, (httpx2.TimeoutException, openai.APITimeoutError)):
         return Silence()
     if isinstance(root, httpx2.HTTPError) or isinstance(error, openai.APIConnectionError):
-        return CutOff() if begun else Dropped()
+        # The SDK reads an error's body by itself: what breaks then, it does not wrap.
+        return CutOff() if begun or root is error else Dropped()
     return errors.UpstreamAuthFailed()
 
 

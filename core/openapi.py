@@ -11,6 +11,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
 from core.endpoints import ENDPOINTS, Endpoint
 
 _Object: TypeAlias = dict[str, Any]
@@ -108,7 +111,7 @@ def _request_content(row: Endpoint) -> _Object:
 
 
 def _requires_fields(row: Endpoint) -> bool:
-    return row.json is not None and any(field.is_required() for field in row.json.model_fields.values())
+    return row.json is not None and ... in row.json.defaults().values()
 
 
 def _responses(row: Endpoint) -> _Object:
@@ -127,11 +130,25 @@ def _responses(row: Endpoint) -> _Object:
 
 def _bodies(table: tuple[Endpoint, ...]) -> _Object:
     """The schemas of the JSON bodies, by name: open objects, of which what is checked here is described."""
-    bodies: _Object = {}
-    for model in {row.json.__name__: row.json for row in table if row.json is not None}.values():
-        schema = model.model_json_schema(ref_template=f"{_COMPONENTS}{{model}}")
-        bodies |= schema.pop("$defs", {}) | {model.__name__: schema}
-    return {name: _open(schema) for name, schema in bodies.items()}
+    described = _Described()
+    for row in table:
+        if row.json is not None:
+            described.generate_inner(row.json.schema())
+    return {name: _open(schema) for name, schema in described.components.items()}
+
+
+class _Described(GenerateJsonSchema):
+    """Makes a component of each class."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.components: _Object = {}
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+        name = schema["cls"].__name__
+        if name not in self.components:
+            self.components[name] = self.generate_inner(schema["schema"])
+        return {"$ref": _COMPONENTS + name}
 
 
 def _open(schema: _Object) -> _Object:

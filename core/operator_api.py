@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, NoReturn, Protocol
 from urllib.parse import quote, urlsplit
 
-from pydantic import SecretStr
-
 from core import errors
 from core.books import Books
 from core.http import Request
 from core.manage import Manage
 from core.ports import StoreError
+from core.secret import Secret
 from core.sqlite_store import SqliteStore
 
 _TIMEOUT_SECONDS = 120
@@ -159,9 +158,7 @@ class EmbeddedTransport:
         """
         self._key = secrets.token_hex()
         self._store = SqliteStore(file)
-        self._manage = Manage(
-            self._store, Books(self._store), admin_key=SecretStr(self._key), cache_seconds=cache_seconds
-        )
+        self._manage = Manage(self._store, Books(self._store), admin_key=Secret(self._key), cache_seconds=cache_seconds)
         self._runner = asyncio.Runner()
 
     def send(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:

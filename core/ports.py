@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Set
-from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Protocol
 
-from pydantic import BaseModel, ConfigDict
+from core.model import Model
 
 Value = Mapping[str, Any]
 """What a store keeps under a key: a JSON object."""
@@ -23,8 +22,7 @@ class Key(NamedTuple):
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """What to do to an item of counters, all of it or nothing.
 
     Such an item is a value `{"counters": {name: integer}, "marks": {id: JSON object}}`; what is not there counts as 0.
@@ -35,7 +33,7 @@ class Change:
 
     amounts: Mapping[str, int]
     """What to add to each counter, which may be less than nothing."""
-    ceilings: Mapping[str, int] = field(default_factory=dict)
+    ceilings: Mapping[str, int] = {}
     """What a counter must not pass by this change."""
     mark: tuple[str, Value] | None = None
     """A mark to leave: an id, and what it says."""
@@ -91,11 +89,7 @@ class Store(Protocol):
         ...
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class Limits(_Record):
+class Limits(Model):
     """What an app may do. None, or an empty tuple: there is no such limit.
 
     Minutes, days and months are those of UTC, each counted from its beginning.
@@ -126,7 +120,7 @@ class Limits(_Record):
         return self.has_budget or self.requests_per_minute is not None or self.tokens_per_minute is not None
 
 
-class App(_Record):
+class App(Model):
     """A client application: the tenant."""
 
     PARTITION: ClassVar[str] = "apps"
@@ -138,7 +132,7 @@ class App(_Record):
     """Seconds since the epoch, UTC."""
     origins: tuple[str, ...] = ()
     """The web pages that may use the app's keys; none: those that the settings allow to every app."""
-    limits: Limits = Limits()
+    limits: Limits = Limits.model_construct()
     most_shards: int = 1
     """Over so many its counters were once split, if now over fewer."""
     version: int = 1
@@ -154,7 +148,7 @@ class App(_Record):
         return Key(App.PARTITION, app_id)
 
 
-class AppKey(_Record):
+class AppKey(Model):
     """One of an app's keys: its digest names the record, the key itself is never kept."""
 
     app_id: str
@@ -173,10 +167,12 @@ class AppKey(_Record):
         return Key(f"keys/{digest}", "record")
 
 
-class AppKeyEntry(_Record):
-    """One line of the list of an app's keys."""
+App.prepare()
+AppKey.prepare()
 
-    model_config = ConfigDict(defer_build=True)
+
+class AppKeyEntry(Model):
+    """One line of the list of an app's keys."""
 
     digest: str
 

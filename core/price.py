@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from core.usage import Usage
@@ -94,8 +93,7 @@ class Step(NamedTuple):
     rates: Rates
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
+class Price(NamedTuple):
     """What a model costs, and the most that it can take in and put out."""
 
     standard: Sequence[Step]
@@ -110,7 +108,7 @@ class Price:
     def cost_nano_usd(self, usage: Usage) -> int:
         """What the usage costs, rounded up to a whole nano-dollar. A service tier of no known price costs what the
         dearest known one does."""
-        return max([_round_up(_cost(_rates(steps, usage), usage)) for steps in self._lists(usage.service_tier)])
+        return _round_up(max([_cost(_rates(steps, usage), usage) for steps in self._lists(usage.service_tier)]))
 
     def most_nano_usd(self, bound: Usage) -> int:
         """The most that any usage within `bound` can cost, whatever kinds its tokens turn out to be of.
@@ -126,7 +124,7 @@ class Price:
             for number, step in enumerate(steps)
             if number == 0 or bound.input_tokens > step.above_input_tokens
         ]
-        return max([_round_up(_most(rates, bound)) for rates in reached])
+        return _round_up(max([_most(rates, bound) for rates in reached]))
 
     def _lists(self, tier: str | None) -> Sequence[Sequence[Step]]:
         """The price lists of which the dearest is to be paid."""

@@ -7,22 +7,19 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated
 
-from pydantic import ConfigDict, Field, model_validator
-
+from core.model import limited
 from core.upstream_settings import Section
 
 _NANO_USD = 1_000_000_000
 
-Usd = Annotated[Decimal, Field(ge=0, le=1_000_000, decimal_places=9, allow_inf_nan=False)]
+Usd = Annotated[Decimal, limited(ge=0, le=1_000_000, decimal_places=9, allow_inf_nan=False)]
 """Dollars, which are a whole number of nano-dollars. A TOML number is taken as it is written, not as a binary float."""
 
 
 class PriceSettings(Section):
     """A model's prices. What is left out is that of `same_as`; without one, it costs nothing."""
 
-    model_config = ConfigDict(defer_build=True)
-
-    same_as: Annotated[str, Field(min_length=1)] | None = None
+    same_as: Annotated[str, limited(min_length=1)] | None = None
     """The model of the table that this one is or costs as much as."""
     upstream: str | None = None
     """The only upstream that this price is for; by default all."""
@@ -43,9 +40,9 @@ class PriceSettings(Section):
     usd_per_thousand_web_searches: Usd | None = None
     usd_per_thousand_file_searches: Usd | None = None
     usd_per_container: Usd | None = None
-    context_tokens: Annotated[int, Field(gt=0)] | None = None
+    context_tokens: Annotated[int, limited(gt=0)] | None = None
     """The most tokens that one call can take in and put out together."""
-    output_tokens: Annotated[int, Field(ge=0)] | None = None
+    output_tokens: Annotated[int, limited(ge=0)] | None = None
     """The most tokens that the model itself puts out for one call."""
 
     def nano_usd(self) -> Mapping[str, int]:
@@ -56,8 +53,7 @@ class PriceSettings(Section):
             rates["audio_hours"] = int(self.usd_per_minute * _NANO_USD) * 60
         return rates
 
-    @model_validator(mode="after")
-    def _says_enough(self) -> PriceSettings:
+    def _fits_together(self, _context: None) -> None:
         if self.same_as is None:
             if not self.nano_usd():
                 raise ValueError("write a price (0 if it is free), or same_as")
@@ -65,7 +61,6 @@ class PriceSettings(Section):
                 raise ValueError(
                     "write both input_usd_per_million and output_usd_per_million (0 if one is free), or same_as"
                 )
-        return self
 
 
 _RATES: Mapping[str, str] = {

@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from pydantic_core import from_json
 
@@ -90,8 +89,7 @@ class Prices:
         return self._found[key]
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(NamedTuple):
     """`prices.json`.
 
     `names` leads from a part of the table and a model's name to the number of its entry in `prices`. A name that ends
@@ -168,7 +166,7 @@ def _price(entry: Mapping[str, Any], tools: Mapping[str, int], override: PriceSe
     limits = {"context_tokens": entry.get("context_tokens"), "output_tokens": entry.get("output_tokens")}
     if override is not None:
         own = override.nano_usd()
-        limits.update(override.model_dump(include=set(limits), exclude_none=True))
+        limits |= {name: most for name in limits if (most := getattr(override, name)) is not None}
     lists = {
         tier: tuple(Step(above, Rates.of({**tools, **rates, **own})) for above, rates in steps)
         for tier, steps in entry["lists"].items()

@@ -14,9 +14,10 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, OnErrorOmit, ValidationError
+from pydantic_core import ValidationError
 
 from core.endpoints import Endpoint
+from core.model import Model, left_out
 from core.schemas import Item
 from core.usage import Usage
 
@@ -38,7 +39,7 @@ _AUDIO = ("audio_tokens", "cached_audio_tokens")
 _IMAGE = ("image_tokens", "cached_image_tokens")
 
 
-class _Entry(BaseModel):
+class _Entry(Model):
     """Of an item that a response's model made, or of a tool that it could use, what tells what that cost."""
 
     type: Any = None
@@ -49,24 +50,25 @@ class _Entry(BaseModel):
     container: Any = None
 
 
-class _Answer(BaseModel):
+class _Answer(Model):
     """What is read of an answer. The rest makes no Python objects."""
 
     usage: Any = None
     tool_usage: Any = None
     service_tier: Any = None
     duration: Any = None
-    output: Annotated[list[OnErrorOmit[_Entry]] | Any, Field(union_mode="left_to_right")] = None
-    tools: Annotated[list[OnErrorOmit[_Entry]] | Any, Field(union_mode="left_to_right")] = None
+    output: list[Annotated[_Entry, left_out]] | Any = None
+    tools: list[Annotated[_Entry, left_out]] | Any = None
+
+
+_Answer.prepare()
 
 
 class _Wrapped(_Answer):
     """An answer with images in it, or an event that may have an answer in it."""
 
-    model_config = ConfigDict(defer_build=True)
-
-    data: Annotated[list[OnErrorOmit[Item]] | Any, Field(union_mode="left_to_right")] = None
-    response: Annotated[_Answer | Any, Field(union_mode="left_to_right")] = None
+    data: list[Annotated[Item, left_out]] | Any = None
+    response: _Answer | Any = None
 
 
 def in_answer(endpoint: Endpoint, content: bytes) -> Usage | None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from email.utils import mktime_tz, parsedate_tz
 from enum import Enum, auto
 from http import HTTPStatus
 from math import isnan
+from typing import NamedTuple
 
 from core.settings import RetrySettings
 
@@ -35,12 +35,11 @@ class Cause(Enum):
     """Upstream's own word that it failed, or would not now."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     cause: Cause
     status: int = 0
     """Upstream's status, where there is one."""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
     """Upstream's headers, with lower-case names."""
     code: str | None = None
     """The code in the body of a 429."""

@@ -6,20 +6,22 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, ValidationError
 
 from core import errors
+from core.model import Model, limited
+
+_Bool = Annotated[bool, limited(strict=True)]
 
 
-class Item(BaseModel):
+class Item(Model):
     """Any JSON object. Nothing is read of it, so a prompt of a megabyte costs no Python objects."""
 
 
-class StreamOptions(BaseModel):
+class StreamOptions(Model):
     """What a client says of the stream that it asks for."""
 
-    include_usage: StrictBool | None = None
+    include_usage: _Bool | None = None
 
 
 _MOST_ANSWERS = 128
@@ -29,40 +31,39 @@ _MOST_TOKENS = 10_000_000
 """
 _MOST_TOOL_CALLS = 10_000
 
-ModelName = Annotated[StrictStr, Field(min_length=1, max_length=256)]
-_Answers = Annotated[StrictInt, Field(ge=1, le=_MOST_ANSWERS)]
-_Tokens = Annotated[StrictInt, Field(ge=0, le=_MOST_TOKENS)]
+LONGEST_MODEL_NAME = 256
+ModelName = Annotated[str, limited(strict=True, min_length=1, max_length=LONGEST_MODEL_NAME)]
+_Answers = Annotated[int, limited(strict=True, ge=1, le=_MOST_ANSWERS)]
+_Tokens = Annotated[int, limited(strict=True, ge=0, le=_MOST_TOKENS)]
 """Of 0, OpenAI says in its own words that it is too few: here it says nothing."""
 
 
-class Call(BaseModel):
+class Call(Model):
     """What every endpoint with a body may have in it.
 
     The numbers bound what the call costs. OpenAI takes nothing but integers and null for them; to other upstreams a
     negative number can mean `without end`, so it is refused here.
     """
 
-    model_config = ConfigDict(defer_build=True)
-
     model: ModelName | None = None
-    stream: StrictBool | None = None
-    store: StrictBool | None = None
+    stream: _Bool | None = None
+    store: _Bool | None = None
     conversation: Any = None
     background: Any = None
     """For a response, whether it is made when nobody waits; for an image, what is behind it."""
     audio: Item | None = None
     """How the model is to speak; of interest is only whether it is."""
     stream_options: StreamOptions | None = None
-    service_tier: Annotated[StrictStr, Field(max_length=64)] | None = None
+    service_tier: Annotated[str, limited(strict=True, max_length=64)] | None = None
     """How fast, and how dear: `flex`, `priority`. None or `auto`: what the operator's project is set to."""
     n: _Answers | None = None
-    best_of: Annotated[StrictInt, Field(ge=0, le=_MOST_ANSWERS)] | None = None
+    best_of: Annotated[int, limited(strict=True, ge=0, le=_MOST_ANSWERS)] | None = None
     max_tokens: _Tokens | None = None
     """0 is for a completion that only echoes its prompt."""
     max_completion_tokens: _Tokens | None = None
     max_output_tokens: _Tokens | None = None
-    max_tool_calls: Annotated[StrictInt, Field(ge=0, le=_MOST_TOOL_CALLS)] | None = None
-    partial_images: Annotated[StrictInt, Field(ge=0, le=3)] | None = None
+    max_tool_calls: Annotated[int, limited(strict=True, ge=0, le=_MOST_TOOL_CALLS)] | None = None
+    partial_images: Annotated[int, limited(strict=True, ge=0, le=3)] | None = None
 
 
 class ModelCall(Call):
@@ -74,9 +75,10 @@ class ModelCall(Call):
 class ChatCompletion(ModelCall):
     """`POST /v1/chat/completions`."""
 
-    model_config = ConfigDict(defer_build=False)  # the most used: it is there before the first request
+    messages: Annotated[list[Item], limited(min_length=1)]
 
-    messages: Annotated[list[Item], Field(min_length=1)]
+
+ChatCompletion.prepare()  # the most used
 
 
 def parse(schema: type[Call], body: bytes) -> Call:

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
-from pydantic_core import CoreSchema, ErrorDetails, core_schema
+from pydantic_core import ErrorDetails, ValidationError
 
 from core.cors import is_origin
 from core.errors import ConfigurationError
+from core.model import checked, limited, unchecked
 from core.price_settings import PriceSettings
+from core.secret import Secret
 from core.upstream_settings import KINDS, Section, UpstreamSettings, model_of
 
 _Model = TypeVar("_Model", bound=Section)
@@ -28,27 +29,21 @@ _STORE = re.compile(r"[a-z]+:\S(.*\S)?")
 
 
 class TargetSettings(Section):
-    model_config = ConfigDict(defer_build=True)
-
     upstream: str
-    model: Annotated[str, Field(min_length=1)] | None = None
+    model: Annotated[str, limited(min_length=1)] | None = None
     """The model's name there; by default the alias itself."""
-    weight: Annotated[float, Field(gt=0)] | None = None
+    weight: Annotated[float, limited(gt=0)] | None = None
     priority: int | None = None
 
 
 class ModelSettings(Section):
-    model_config = ConfigDict(defer_build=True)
+    targets: Annotated[tuple[TargetSettings, ...], limited(min_length=1)]
 
-    targets: Annotated[tuple[TargetSettings, ...], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _has_a_clear_order(self) -> ModelSettings:
+    def _fits_together(self, _context: None) -> None:
         if len({target.priority is None for target in self.targets}) > 1:
             raise ValueError("write a priority for each target or for none")
         if len({(target.upstream, target.model) for target in self.targets}) < len(self.targets):
             raise ValueError("two targets are the same: write each once, with a weight")
-        return self
 
     def priorities(self) -> Sequence[int]:
         """Each target's priority: as written, or its place in the list, which neighbours with a weight share."""
@@ -63,37 +58,37 @@ class ModelSettings(Section):
 class RouteSettings(Section):
     default_upstream: str = "openai"
     """Where calls go whose model has no entry, and those that name no model."""
-    rest_seconds: Annotated[float, Field(ge=0)] = 30
+    rest_seconds: Annotated[float, limited(ge=0)] = 30
     """How long a target that failed is left alone where there are others."""
 
 
 class RetrySettings(Section):
-    max_retries: Annotated[int, Field(ge=0)] = 2
+    max_retries: Annotated[int, limited(ge=0)] = 2
     """For one request, at all targets together: the client's SDK tries again too, and the two multiply."""
-    first_wait_seconds: Annotated[float, Field(ge=0)] = 0.5
+    first_wait_seconds: Annotated[float, limited(ge=0)] = 0.5
     """The longest first wait; it doubles with each retry."""
-    max_wait_seconds: Annotated[float, Field(ge=0)] = 5
+    max_wait_seconds: Annotated[float, limited(ge=0)] = 5
     """The longest wait of all. What upstream asks for beyond it is left to the client."""
 
 
 class LimitSettings(Section):
-    body_bytes: Annotated[int, Field(gt=0)] = 25 * 1024 * 1024
-    image_tokens: Annotated[int, Field(gt=0)] = 50_000
+    body_bytes: Annotated[int, limited(gt=0)] = 25 * 1024 * 1024
+    image_tokens: Annotated[int, limited(gt=0)] = 50_000
     """The most tokens that one image in a request counts for."""
-    image_output_tokens: Annotated[int, Field(gt=0)] = 20_000
+    image_output_tokens: Annotated[int, limited(gt=0)] = 20_000
     """The most tokens that one image made by a model counts for, where that is not known better."""
-    tool_calls: Annotated[int, Field(ge=0)] = 10
+    tool_calls: Annotated[int, limited(ge=0)] = 10
     """So often may a response call upstream's own tools, where the request does not say."""
-    audio_bytes_per_second: Annotated[int, Field(gt=0)] = 750
+    audio_bytes_per_second: Annotated[int, limited(gt=0)] = 750
     """The fewest bytes that a second of recorded speech takes in the files that clients send."""
-    speech_tokens_per_character: Annotated[int, Field(gt=0)] = 20
+    speech_tokens_per_character: Annotated[int, limited(gt=0)] = 20
     """The most tokens of spoken audio that one character of text becomes."""
-    output_tokens_per_second: Annotated[int, Field(gt=0)] = 300
+    output_tokens_per_second: Annotated[int, limited(gt=0)] = 300
     """What no model puts out faster: by it is paid for the thinking of a call that was broken off before it showed."""
 
 
 class AppSettings(Section):
-    cache_seconds: Annotated[float, Field(ge=0)] = 30
+    cache_seconds: Annotated[float, limited(ge=0)] = 30
     """How long what the store says of an app and its keys is trusted."""
     when_store_fails: Literal["closed", "open"] = "closed"
     """Whether apps without a budget are let through, uncounted, while the store does not answer."""
@@ -111,7 +106,7 @@ def _has_scheme(value: str) -> str:
     return value
 
 
-def _is_admin_key(value: SecretStr) -> SecretStr:
+def _is_admin_key(value: Secret) -> Secret:
     key = value.get_secret_value()
     if len(key) < _SHORTEST_ADMIN_KEY or not (key.isascii() and key.isprintable() and " " not in key):
         raise ValueError(
@@ -122,45 +117,37 @@ def _is_admin_key(value: SecretStr) -> SecretStr:
 
 
 class CorsSettings(Section):
-    origins: tuple[Annotated[str, AfterValidator(_is_origin)], ...] = ()
+    origins: tuple[Annotated[str, checked(_is_origin)], ...] = ()
     """Whose pages may call from a browser; an app's record can narrow it for the app."""
-
-
-class _Checked:
-    """Marks the type of what was checked by itself: pydantic is not to build what would check it again."""
-
-    @staticmethod
-    def __get_pydantic_core_schema__(source: object, handler: object) -> CoreSchema:
-        return core_schema.any_schema()
 
 
 class Settings(Section):
     """Everything that can be set: the sections of `trefoil.toml`, and what comes from the environment alone."""
 
-    upstreams: Mapping[str, Annotated[UpstreamSettings, _Checked]]
-    models: Mapping[str, Annotated[ModelSettings, _Checked]] = {}
-    prices: Mapping[str, Annotated[PriceSettings, _Checked]] = {}
+    upstreams: Mapping[str, Annotated[UpstreamSettings, unchecked]]
+    models: Mapping[str, Annotated[ModelSettings, unchecked]] = {}
+    prices: Mapping[str, Annotated[PriceSettings, unchecked]] = {}
     """By the model's name at its upstream."""
-    route: RouteSettings = RouteSettings()
-    retry: RetrySettings = RetrySettings()
-    limits: LimitSettings = LimitSettings()
-    apps: AppSettings = AppSettings()
-    cors: CorsSettings = CorsSettings()
-    tasks: Annotated[Section, _Checked] | None = None
+    route: RouteSettings = RouteSettings.model_construct()
+    retry: RetrySettings = RetrySettings.model_construct()
+    limits: LimitSettings = LimitSettings.model_construct()
+    apps: AppSettings = AppSettings.model_construct()
+    cors: CorsSettings = CorsSettings.model_construct()
+    tasks: Annotated[Section, unchecked] | None = None
     """`core.task_settings.TasksSettings`; None where the file says nothing of tasks, so that a cold start does not pay
     for what it does not need.
     """
-    store: Annotated[str, AfterValidator(_has_scheme)] = DEFAULT_STORE
+    store: Annotated[str, checked(_has_scheme)] = DEFAULT_STORE
     """`SCHEME:PLACE`. Which schemes there are, and what a place looks like, is for each cloud's adapter to say."""
-    request_timeout_seconds: Annotated[float, Field(gt=0)] | None = None
+    request_timeout_seconds: Annotated[float, limited(gt=0)] | None = None
     """How long the platform lets a request run; None where it tells with each request, or never ends one."""
     identity_endpoint: str | None = None
     """Where Azure gives this app the tokens of its managed identity."""
-    identity_header: SecretStr | None = None
+    identity_header: Secret | None = None
     """What proves to it that the caller is this app."""
-    admin_key: Annotated[SecretStr, AfterValidator(_is_admin_key)] | None = None
+    admin_key: Annotated[Secret, checked(_is_admin_key)] | None = None
     """What opens the admin API; None: it is not there."""
-    keys: Mapping[str, SecretStr] = {}
+    keys: Mapping[str, Secret] = {}
     """The upstreams' keys, by the upstream's name."""
     has_proxies: bool = False
     """Whether a variable such as HTTPS_PROXY is set."""
@@ -213,8 +200,7 @@ class Settings(Section):
         has_proxies = any(environ[name] for name in environ if name.lower().endswith("_proxy"))
         return settings.model_copy(update={"keys": _keys(settings, environ), "has_proxies": has_proxies})
 
-    @model_validator(mode="after")
-    def _fits_together(self) -> Settings:
+    def _fits_together(self, _context: None) -> None:
         for alias, model in self.models.items():
             for target in model.targets:
                 if target.upstream not in self.upstreams:
@@ -239,7 +225,6 @@ class Settings(Section):
                     f"upstreams.{name}: this process has no managed identity (Azure would set IDENTITY_ENDPOINT): "
                     "switch one on for the function app, or write api_key_env"
                 )
-        return self
 
 
 _DEFAULT_UPSTREAM = "<default>"
@@ -305,7 +290,7 @@ def _complete_account(upstream: dict[str, Any], environ: Mapping[str, str]) -> N
     if upstream["kind"] == "openai":
         for setting, variable in (("organization", "OPENAI_ORG_ID"), ("project", "OPENAI_PROJECT_ID")):
             if environ.get(variable):
-                upstream.setdefault(setting, environ[variable])
+                upstream.setdefault(setting, _word(variable, environ))
 
 
 def _tasks(values: Mapping[str, Any]) -> Section:
@@ -329,20 +314,25 @@ def _has_price(model: str) -> bool:
     return Prices({}).has(model)
 
 
-def _keys(settings: Settings, environ: Mapping[str, str]) -> Mapping[str, SecretStr]:
+def _keys(settings: Settings, environ: Mapping[str, str]) -> Mapping[str, Secret]:
     variables = {name: upstream.key_variable for name, upstream in settings.upstreams.items()}
     return {name: _key(name, variable, environ) for name, variable in variables.items() if variable}
 
 
-def _key(upstream: str, variable: str, environ: Mapping[str, str]) -> SecretStr:
-    key = environ.get(variable, "")
-    if not key:
+def _key(upstream: str, variable: str, environ: Mapping[str, str]) -> Secret:
+    if not environ.get(variable):
         raise ConfigurationError(f"{variable} is not set: give it the key to call the upstream '{upstream}' with.")
-    if not (key.isascii() and key.isprintable() and " " not in key):
+    key = _word(variable, environ)
+    return Secret(key)
+
+
+def _word(variable: str, environ: Mapping[str, str]) -> str:
+    word = environ[variable]
+    if not (word.isascii() and word.isprintable() and " " not in word):
         raise ConfigurationError(
             f"{variable}: it holds a blank, a line break or a character that no key has: write the key alone."
         )
-    return SecretStr(key)
+    return word
 
 
 def _places(default_upstream: str) -> Mapping[str, tuple[str, ...]]:

@@ -114,7 +114,7 @@ class Settlements:
 
     async def unless_left(self, reserving: Coroutine[Any, Any, Reservation]) -> Reservation:
         """What `reserving` reserves. If the caller is cancelled meanwhile, it is given back as soon as it is there."""
-        task = asyncio.ensure_future(reserving)
+        task = asyncio.get_running_loop().create_task(reserving)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -149,23 +149,9 @@ class Settlements:
 
     async def _insist(self, pending: _Pending) -> None:
         """Make it, or see to it that it will be made, even where the caller is cancelled meanwhile."""
-        if pending.reservation.id is None:  # begun again, it could be counted again
-            await asyncio.shield(self._start(self._make_alone(pending)))
-            return
-        try:
-            await self._make(pending)
-        except asyncio.CancelledError:
-            # What is reserved is settled once, so it is begun again. A task for each would cost more than it does.
-            self._start(self._make_alone(pending))
-            raise
-
-    async def _make_alone(self, pending: _Pending) -> None:
-        """`_make`, where only the end of the process can end it before."""
-        try:
-            await self._make(pending)
-        except (asyncio.CancelledError, GeneratorExit):
-            pending.say_postponed()
-            raise
+        making = self._start(self._make(pending))
+        making.add_done_callback(lambda done: pending.say_postponed() if done.cancelled() else None)
+        await asyncio.shield(making)
 
     async def _make(self, pending: _Pending) -> None:
         """Make it soon, or else go on trying while nobody waits for it."""

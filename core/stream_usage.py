@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from pydantic_core import from_json
 
@@ -13,20 +14,26 @@ from core.usage import Usage
 _REPORT = re.compile(rb'"usage"(?!\s*:\s*null)')
 """In most chunks there is none, or it is null. What a model writes has backslashes before its quotation marks."""
 _REST_OF_STRING = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*', re.DOTALL)
-_IS_TEXT, _IS_MEDIA = 1, 2
-"""The groups of a beginning that was found."""
 
 
-def _beginnings(text: bytes, media: bytes) -> re.Pattern[bytes]:
-    """Where strings begin that a model has produced, by the patterns of their keys."""
-    # Half of all quotation marks end a string: these are told by what follows.
-    return re.compile(rb'"(?![:,}\]])(?:(' + text + rb")|(" + media + rb'))"\s*:\s*"')
+class _Strings(NamedTuple):
+    """Where strings are that a model has produced, by the patterns of their keys. The group is the string up to its end
+    or to its first backslash: so the usual ones are counted without a look at each.
+    """
+
+    text: re.Pattern[bytes]
+    media: re.Pattern[bytes]
+
+    @classmethod
+    def under(cls, *, text: bytes, media: bytes) -> _Strings:
+        beginning = rb'"(?:%b)"\s*:\s*"'
+        return cls(re.compile(beginning % text + rb'([^"\\]*)'), re.compile(beginning % media))
 
 
-_CHUNKS = _beginnings(
-    rb"content|text|refusal|name|arguments|input|transcript|reasoning(?:_content)?|thinking", rb"data"
+_CHUNKS = _Strings.under(
+    text=rb"content|text|refusal|name|arguments|input|transcript|reasoning(?:_content)?|thinking", media=rb"data"
 )
-_OTHER_EVENTS = _beginnings(rb"delta", rb"audio|b64_json|partial_image_b64")
+_OTHER_EVENTS = _Strings.under(text=rb"delta", media=rb"audio|b64_json|partial_image_b64")
 """Events that say something again, such as `response.output_text.done`, do so under other names."""
 
 
@@ -35,7 +42,7 @@ class StreamUsage:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._beginnings = _CHUNKS if endpoint.name.endswith("completions.create") else _OTHER_EVENTS
+        self._strings = _CHUNKS if endpoint.name.endswith("completions.create") else _OTHER_EVENTS
         self.reported: Usage | None = None
         """What upstream has said that was used: of several reports of a stream's the last, of its images' the sum."""
         self.text_bytes_since_report = 0
@@ -67,13 +74,14 @@ class StreamUsage:
 
     def _count(self, passed: bytes) -> None:
         """What the model has written in whole events."""
-        before = self.text_bytes
-        for beginning in self._beginnings.finditer(passed):
-            if beginning.lastindex == _IS_TEXT:
-                self.text_bytes += _string_bytes(passed, beginning.end())
-            else:
-                self.media_bytes += _string_bytes(passed, beginning.end())
-        self.text_bytes_since_report += self.text_bytes - before
+        if b"\\" in passed:
+            written = sum(_string_bytes(passed, found.start(1)) for found in self._strings.text.finditer(passed))
+        else:
+            written = sum(map(len, self._strings.text.findall(passed)))
+        self.text_bytes += written
+        self.text_bytes_since_report += written
+        for found in self._strings.media.finditer(passed):
+            self.media_bytes += _string_bytes(passed, found.end())
 
     def _read(self, event: bytes) -> bool:
         """Whether there is a report in one event."""

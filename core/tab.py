@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import NamedTuple, Protocol
 from urllib.parse import unquote
@@ -49,8 +48,7 @@ class Settling(Protocol):
     async def cancel(self, reservation: Reservation) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Till:
+class Till(NamedTuple):
     """What all of a process's tabs need."""
 
     price: Callable[[Target], Price | None]
@@ -259,6 +257,7 @@ class _MeteredStream:
         self._target = target
         self._stream = stream
         self._seen = tab.seen()
+        self._hides_usage = tab.hides_usage
         self._first_text: float | None = None
         self._may_tell_id = tab.is_in_background
         self._begun: str | None = None
@@ -275,7 +274,7 @@ class _MeteredStream:
                 await self._end()
                 raise
             self._note(events)
-            if self._tab.hides_usage:
+            if self._hides_usage:
                 events = hidden_usage.hide(events)
             if events:
                 return events

@@ -71,7 +71,7 @@ class Controls(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
     EXAMPLE: ClassVar[Mapping[str, Any]] = {}
 
-    model: schemas.ModelName | None = None
+    model: Annotated[StrictStr, Field(min_length=1, max_length=schemas.LONGEST_MODEL_NAME)] | None = None
     """The model to use instead of the task's own, where that is allowed."""
     stream: StrictBool = False
 

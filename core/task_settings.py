@@ -6,9 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Protocol, TypeVar
 
-from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model_validator
-
 from core import json_schema, task_template
+from core.model import checked, limited
 from core.upstream_settings import Section
 
 _Model = TypeVar("_Model", bound=Section)
@@ -33,14 +32,12 @@ PARAMETERS = frozenset(
 )  # fmt: skip
 """What an operator can set of a chat completion: nothing by which a call costs more than is set aside for it."""
 
-ModelName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
-_Tokens = Annotated[int, Field(ge=1, le=_MOST_OUTPUT_TOKENS)]
+ModelName = Annotated[str, limited(min_length=1, max_length=256)]
+_Tokens = Annotated[int, limited(ge=1, le=_MOST_OUTPUT_TOKENS)]
 
 
 class BuiltInSettings(Section):
     """`[tasks.generate]` and the like. None: what `[tasks]` says."""
-
-    model_config = ConfigDict(defer_build=True)
 
     model: ModelName | None = None
     models: tuple[ModelName, ...] = ("*",)
@@ -51,22 +48,18 @@ class BuiltInSettings(Section):
 class FieldSettings(Section):
     """What one field of a task's input must be."""
 
-    model_config = ConfigDict(defer_build=True)
-
     type: Literal["string", "integer", "number", "boolean", "strings"] = "string"
     description: str = ""
     required: bool = True
-    max_length: Annotated[int, Field(ge=1)] = _LONGEST_TEXT
+    max_length: Annotated[int, limited(ge=1)] = _LONGEST_TEXT
     """In characters, of a text or of each in a list of texts."""
-    max_items: Annotated[int, Field(ge=1)] = 100
+    max_items: Annotated[int, limited(ge=1)] = 100
     enum: tuple[str, ...] = ()
 
-    @model_validator(mode="after")
-    def _fits_its_type(self) -> FieldSettings:
+    def _fits_together(self, _context: None) -> None:
         for name, kinds in _ONLY_FOR.items():
             if name in self.model_fields_set and self.type not in kinds:
                 raise ValueError(f"{name} is for {' and '.join(kinds)} only")
-        return self
 
 
 _ONLY_FOR = {"max_length": ("string", "strings"), "enum": ("string", "strings"), "max_items": ("strings",)}
@@ -93,15 +86,13 @@ def _has_places(value: str) -> str:
 class OwnTaskSettings(Section):
     """`[tasks.NAME]`: a task of the operator's."""
 
-    model_config = ConfigDict(defer_build=True)
-
     description: str = ""
-    system: Annotated[str, AfterValidator(_has_no_places)] = ""
+    system: Annotated[str, checked(_has_no_places)] = ""
     """What the model is told before all else; no client can change it."""
-    prompt: Annotated[str, Field(min_length=1), AfterValidator(_has_places)]
+    prompt: Annotated[str, limited(min_length=1), checked(_has_places)]
     """What the model is asked, with places for the input such as `{{text}}`."""
-    input: Annotated[Mapping[str, FieldSettings], Field(min_length=1, max_length=_MOST_FIELDS)]
-    output: Annotated[dict[str, Any], AfterValidator(_is_schema)] | None = None
+    input: Annotated[Mapping[str, FieldSettings], limited(min_length=1, max_length=_MOST_FIELDS)]
+    output: Annotated[dict[str, Any], checked(_is_schema)] | None = None
     """The JSON Schema of the answer; None: it is a text."""
     model: ModelName | None = None
     models: tuple[ModelName, ...] = ()
@@ -112,8 +103,7 @@ class OwnTaskSettings(Section):
     """Those that may use it, as names or patterns."""
     example: Mapping[str, Any] | None = None
 
-    @model_validator(mode="after")
-    def _fits_together(self) -> OwnTaskSettings:
+    def _fits_together(self, _context: None) -> None:
         for name in self.input:
             if not _FIELD_NAME.fullmatch(name) or name in CONTROLS:
                 raise ValueError(f"input.{name}: call a field by letters, digits and _, and not model or stream")
@@ -127,7 +117,6 @@ class OwnTaskSettings(Section):
         for name in self.parameters:
             if name not in PARAMETERS:
                 raise ValueError(f"parameters.{name}: write one of {', '.join(sorted(PARAMETERS))}")
-        return self
 
 
 class TasksSettings(Section):
@@ -136,7 +125,7 @@ class TasksSettings(Section):
     model: ModelName = "gpt-4o-mini"
     max_output_tokens: _Tokens = 4096
     """Of one call of a model, where the request does not say."""
-    conversation_days: Annotated[int, Field(ge=1, le=3660)] = 30
+    conversation_days: Annotated[int, limited(ge=1, le=3660)] = 30
     """So long after its last message a conversation is kept."""
     built_in: Mapping[str, BuiltInSettings] = {}
     own: Mapping[str, OwnTaskSettings] = {}
@@ -183,6 +172,4 @@ def _is_name(value: str) -> str:
 
 
 class _Name(Section):
-    model_config = ConfigDict(defer_build=True)
-
-    name: Annotated[str, AfterValidator(_is_name)]
+    name: Annotated[str, checked(_is_name)]

@@ -119,7 +119,7 @@ class Tasks:
         own = self._settings.own.get(task)
         if "task" in names and (own is None or not _matches(app.id, own.apps)):
             raise errors.UnknownEndpoint(f"There is no task '{task[:100]}': GET /tasks lists those that there are.")
-        named = replace(endpoint, name=f"tasks.{task}")
+        named = endpoint._replace(name=f"tasks.{task}")
         line.endpoint = named.name
         task_input.check_sent(request, limit_bytes=self._limit_bytes)
         values: Mapping[str, Any] = {}

@@ -7,7 +7,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from core import attempt, errors, logs, retry, route
@@ -25,8 +25,7 @@ ATTEMPTS_HEADER = "x-trefoil-attempts"
 """How many attempts there were, at all targets together."""
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(NamedTuple):
     """What a test replaces to be sure and quick."""
 
     monotonic: Callable[[], float] = time.monotonic
@@ -42,6 +41,9 @@ class Answer(NamedTuple):
     target: Target
 
 
+_NONE = Target("")
+
+
 @dataclass(slots=True)
 class _Tries:
     """What there has been so far, for one request."""
@@ -50,7 +52,7 @@ class _Tries:
     retries: int = 0
     may_cost: bool = False
     """Whether the attempt that is being made, or else the last one, may have to be paid for."""
-    target: Target = field(default_factory=lambda: Target(""))
+    target: Target = _NONE
     """The last one asked."""
 
     def headers(self) -> dict[str, str]:
@@ -169,8 +171,8 @@ class Upstream:
             result = await attempt.ask(self._client(target.upstream), call, body=body, model=target.model)
             if isinstance(result, Response):
                 return result
-            failure = replace(result.failure, seconds=self._around.monotonic() - started)
-            result = replace(result, failure=failure)
+            failure = result.failure._replace(seconds=self._around.monotonic() - started)
+            result = result._replace(failure=failure)
             tries.may_cost = failure.may_cost
             self._log(target, call, tries, result)
             wait = retry.wait_seconds(

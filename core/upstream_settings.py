@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from core.http_client import InvalidTarget, target_of
+from core.model import Model, checked, limited
 
 
-class Section(BaseModel):
+class Section(Model):
     """A part of the file: what it does not know is a mistake."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    EXTRA = "forbid"
 
 
 def _is_url(value: str) -> str:
@@ -20,26 +21,32 @@ def _is_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ValueError("write the URL without a user, a password, a query or a fragment")
+    if not parts.hostname or parts.port == 0:  # and of a port that is none, urllib says so
+        raise ValueError("write a host into the URL, and a port between 1 and 65535 or none")
+    try:
+        target_of(parts.path)
+    except InvalidTarget:
+        raise ValueError("write the URL without steps (. or ..) in its path") from None
     return value.rstrip("/")
 
 
-Url = Annotated[str, AfterValidator(_is_url)]
-VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]*$")]
+Word = Annotated[str, limited(pattern=r"^[!-~]+$")]
+"""What can be sent in a header."""
+Url = Annotated[str, checked(_is_url)]
+VariableName = Annotated[str, limited(pattern=r"^[A-Z][A-Z0-9_]*$")]
 """A variable's name, in capitals: so written, a key that someone puts here by mistake is refused, and not repeated."""
 
 
 class UpstreamSettings(Section):
     """What all kinds have."""
 
-    model_config = ConfigDict(defer_build=True)
-
     kind: str
     api_key_env: VariableName | None = None
     """The name of the variable that holds the key."""
-    connect_timeout_seconds: Annotated[float, Field(gt=0)] = 5
+    connect_timeout_seconds: Annotated[float, limited(gt=0)] = 5
     reports_stream_usage: bool = True
     """Whether it understands `stream_options`, by which a chat's stream says at its end what it has used."""
-    silence_timeout_seconds: Annotated[float, Field(gt=0)] = 600
+    silence_timeout_seconds: Annotated[float, limited(gt=0)] = 600
     """The longest wait for upstream's next byte."""
 
     @property
@@ -65,8 +72,6 @@ class UpstreamSettings(Section):
 class WorkloadIdentity(Section):
     """A token of the platform's, for which OpenAI gives one of its own: no key at all."""
 
-    model_config = ConfigDict(defer_build=True)
-
     platform: Literal["azure", "gcp", "kubernetes"]
     identity_provider_id: str
     service_account_id: str
@@ -77,8 +82,8 @@ class WorkloadIdentity(Section):
 class OpenAIUpstream(UpstreamSettings):
     kind: Literal["openai"] = "openai"
     base_url: Url = "https://api.openai.com/v1"
-    organization: str | None = None
-    project: str | None = None
+    organization: Word | None = None
+    project: Word | None = None
     workload_identity: WorkloadIdentity | None = None
 
     @property
@@ -93,11 +98,9 @@ class OpenAIUpstream(UpstreamSettings):
     def needs_azure_identity(self) -> bool:
         return self.workload_identity is not None and self.workload_identity.platform == "azure"
 
-    @model_validator(mode="after")
-    def _has_one_credential(self) -> OpenAIUpstream:
+    def _fits_together(self, _context: None) -> None:
         if self.api_key_env and self.workload_identity:
             raise ValueError("write api_key_env or workload_identity, not both")
-        return self
 
 
 KINDS = ("openai", "azure", "bedrock", "vertex", "compatible")

@@ -21,7 +21,6 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from core import counters
@@ -36,8 +35,7 @@ _WRITERS_KEPT = 16
 _REMEMBERED = 1024
 
 
-@dataclass(slots=True)
-class _Waiting:
+class _Waiting(NamedTuple):
     change: Change
     expires_at: int | None
     outcome: asyncio.Future[Outcome]

@@ -9,7 +9,7 @@ hashes, and the interpreter that compiles. Beside the zip, build/<cloud>.json sa
   not compiled here would be compiled at each cold start.
 - azure: the same, the libraries where Azure's worker looks for them. Nothing is built there.
 - gcp: Google's buildpack installs requirements.txt and compiles what it installs, but it compiles what else it finds in
-  a way that the finished image does not use. So `core` is a wheel here.
+  a way that the finished image does not use. So all but `main.py`, which the framework asks for, is a wheel here.
 
 Bytecode needs an interpreter of the version that the cloud runs: this one, a python3.13 on the PATH, or one that uv
 knows. Without one the zip works, and starts more slowly; this is said.
@@ -36,6 +36,8 @@ _PYTHON_VERSION = "3.13"
 """What all three clouds run."""
 _DATE = (1980, 1, 1, 0, 0, 0)
 """The earliest that a zip can say."""
+_ENTRY = "main.py"
+"""The one module that Google's framework wants beside requirements.txt."""
 _LEFT_OUT = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")
 """What an installer writes into dist-info, which says how and where it was installed."""
 _WHEEL_TAGS = ("manylinux2014", "manylinux_2_17", "manylinux_2_28")
@@ -168,8 +170,8 @@ def _stage(name: str, root: Path, target: _Target, config: Path) -> bool:
 
 
 def _stage_for_buildpack(root: Path, config: Path) -> None:
-    _copy_own("gcp", root)
-    wheel = _build_core_wheel(root, config)
+    shutil.copy(_REPOSITORY / "gcp" / _ENTRY, root)
+    wheel = _build_wheel(root, config)
     lock = (_REPOSITORY / "gcp" / "requirements.lock").read_text("utf-8")
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     (root / "requirements.txt").write_text(f"{lock}./{wheel.name} --hash=sha256:{digest}\n", "utf-8")
@@ -196,12 +198,15 @@ def _copy_core(root: Path, config: Path) -> None:
     (root / "trefoil.toml").write_text(text, "utf-8")
 
 
-def _build_core_wheel(into: Path, config: Path) -> Path:
-    """A wheel of `core` with the configuration beside it, as `site-packages` will have both."""
+def _build_wheel(into: Path, config: Path) -> Path:
+    """A wheel of `core`, the configuration beside it, and Google's adapter, as `site-packages` will have them."""
     project = tomllib.loads((_REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
     name = f"{project['name']}-{project['version']}"
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
+        for file in (_REPOSITORY / "gcp").glob("*.py"):
+            if file.name != _ENTRY:
+                shutil.copy(file, root)
         _copy_core(root, config)
         info = root / f"{name}.dist-info"
         info.mkdir()

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr
-
 from core import errors
 from core.books import Books
 from core.http import Request
 from core.ledger import Ledger
 from core.manage import Manage
 from core.ports import Store
+from core.secret import Secret
 from core.sqlite_store import SqliteStore
 from manual_clock import ManualClock
 
@@ -88,7 +87,7 @@ async def operator(folder: Path, *, admin_key: str | None = ADMIN_KEY) -> AsyncI
     clock = ManualClock(START)
     store = SqliteStore(folder / "store.sqlite3", clock=clock)
     books = Books(store, clock=clock)
-    secret = None if admin_key is None else SecretStr(admin_key)
+    secret = None if admin_key is None else Secret(admin_key)
     manage = Manage(store, books, admin_key=secret, cache_seconds=CACHE_SECONDS, clock=clock)
     yield Operator(manage, store, books, Ledger(store, clock=clock), clock)
     store.close()

@@ -214,3 +214,27 @@ async def test_being_cancelled_itself_it_leaves_nothing_behind() -> None:
         await serving
     assert cancelled.is_set()
     assert asyncio.all_tasks() == others
+
+
+async def test_who_leaves_as_the_answer_ends_cancels_nothing_more() -> None:
+    """What follows the application in its task, such as a middleware, is none of the client's."""
+
+    async def handle(request: Request) -> Response:
+        return Response(200, {}, b"done")
+
+    for turns in range(6):
+        client = Client(b"")
+
+        async def send(message: Any, client: Client = client, turns: int = turns) -> None:
+            await client.send(message)
+            if message["type"] == "http.response.body":
+                client.leaves.set()
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+
+        await _application(handle)(dict(_SCOPE), client.receive, send)
+        for _ in range(6):
+            await asyncio.sleep(0)
+        task = asyncio.current_task()
+        assert task is not None
+        assert not task.cancelling()

@@ -109,7 +109,7 @@ async def test_no_key(headers: dict[str, str], auth: Authenticator) -> None:
     assert caught.value.code == "missing_api_key"
 
 
-@pytest.mark.parametrize("key", ["sk-proj-1234", "tfl_short", "tfl_é", "\xff\xfe", "x" * 100_000])
+@pytest.mark.parametrize("key", ["sk-proj-1234", "tfl_short", "tfl_é", "\xff\xfe", "\udc80", "x" * 100_000])
 async def test_a_malformed_key_costs_no_read(key: str, auth: Authenticator, store: CountingStore) -> None:
     with pytest.raises(errors.NotAuthenticated) as caught:
         await auth.identify(_bearer(key))

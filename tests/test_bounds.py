@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core import body, bounds, endpoints, errors
+from core import body, bounds, content, endpoints, errors
 from core.bounds import Bound
 from core.http import Request
 from core.settings import LimitSettings
@@ -462,6 +462,14 @@ def test_images_that_are_made(model: str | None, fields: dict[str, Any], tokens:
     assert usage is not None
     assert (usage.images, usage.output_tokens) == (3, 3 * tokens)
     assert 0 < usage.input_tokens < 500
+
+
+@pytest.mark.parametrize("key", sorted(content._TEXT_KEYS))
+@pytest.mark.parametrize("value", ["data:image/png;base64,AA", {"url": "https://x.test"}, ["x"], [{"type": "x"}], 1])
+def test_keys_that_are_passed_over_tell_of_nothing(key: str, value: object) -> None:
+    found = content.Content()
+    assert content._take_member(found, key, value) == 0
+    assert found == content.Content()
 
 
 def test_images_that_are_shown_to_be_changed() -> None:

@@ -26,6 +26,7 @@ import dynamodb_item
 import dynamodb_table
 import dynamodb_update
 from botocore_signature import botocores_signature
+from core import store_client
 from core.errors import ConfigurationError
 from core.ports import Change, Key, Outcome, StoreError, Value
 from dynamodb_relay import Fault, Relay, relaying
@@ -49,6 +50,7 @@ _THREADS = 8
 _TRIES = 3
 _PRICE = 7
 _BUDGET = 300
+_PATIENCE_SECONDS = 30.0
 
 pytestmark = pytest.mark.anyio
 
@@ -105,8 +107,12 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-async def store(relay: Relay, clock: ManualClock) -> AsyncIterator[DynamodbStore]:
-    """A store on the empty table, reached through `relay`, whose time is `clock`."""
+async def store(relay: Relay, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[DynamodbStore]:
+    """A store on the empty table, reached through `relay`, whose time is `clock`. It is patient: the emulator does one
+    thing at a time.
+    """
+    monkeypatch.setattr(dynamodb_table, "_READ_TIMEOUT_SECONDS", _PATIENCE_SECONDS)
+    monkeypatch.setattr(store_client, "_LONGEST_TURN_SECONDS", _PATIENCE_SECONDS)
     async with _opened(relay.url, clock=clock) as store:
         yield store
 

@@ -1280,3 +1280,27 @@ def test_a_loop_that_ends_right_after_the_client_complains_of_nothing(anyio_back
 
     (uvloop.run if anyio_backend[1]["use_uvloop"] else asyncio.run)(main())
     gc.collect()
+
+
+async def test_a_dead_address_leaves_time_for_the_next_one(tcp: Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with tcp.calling(_echo) as calls:
+        port = calls.client._port
+        dead = socket.socket()
+        dead.bind(("127.0.0.2", port))
+        dead.listen(0)
+        fillers = [socket.socket() for _ in range(4)]  # a full backlog takes no more
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.2", port))
+
+        async def addresses() -> list[str]:
+            return ["127.0.0.2", "127.0.0.1"]
+
+        client = HttpClient(calls.server.url, connect_seconds=2, silence_seconds=10)
+        monkeypatch.setattr(client, "_addresses", addresses)
+        try:
+            assert await (await client.send("GET", "/1", {})).read()
+        finally:
+            await client.close()
+            for one in (dead, *fillers):
+                one.close()

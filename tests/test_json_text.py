@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core import json_text
@@ -31,6 +31,7 @@ def _deep() -> Any:
     return value
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(_JSON)
 def test_it_is_equal_to_json(value: Any) -> None:
     text = json.dumps(value)

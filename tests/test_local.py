@@ -221,7 +221,7 @@ def test_help_does_not_wait_for_what_it_does_not_need() -> None:
             "",
             "the upstream is http://127.0.0.1:1/v1, called with a placeholder key",
         ),
-        ([], app_keys.generate(), "one of Trefoil's own app keys"),
+        pytest.param([], app_keys.generate(), "one of Trefoil's own app keys", id="an app key"),
     ],
 )
 def test_which_upstream_is_said_first(state: list[str], options: list[str], key: str, said: str) -> None:

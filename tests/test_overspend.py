@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
 import metered_upstream
 from core import errors
@@ -33,6 +32,7 @@ from core.http import Request
 from core.ledger import Ledger
 from core.manage import Manage
 from core.ports import App, Limits, Store
+from core.secret import Secret
 from local.staging import REPOSITORY
 from metered_upstream import MeteredUpstream, cost_nano_usd
 from missing import Missing
@@ -485,7 +485,7 @@ async def test_what_killed_processes_had_reserved_stands_until_it_is_released(se
 
 async def _release(run: _Run, standing: Mapping[str, int]) -> int:
     """Every other one is charged; how much that comes to."""
-    manage = Manage(run.store, run.books, admin_key=SecretStr(_ADMIN_KEY), cache_seconds=0)
+    manage = Manage(run.store, run.books, admin_key=Secret(_ADMIN_KEY), cache_seconds=0)
     headers, path = {"authorization": f"Bearer {_ADMIN_KEY}"}, f"/manage/apps/{run.app.id}/reservations"
     listed = await manage.handle(Request("GET", path, headers=headers))
     assert isinstance(listed.body, bytes)

@@ -77,13 +77,13 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
     assert first.read_bytes() == second.read_bytes()
 
 
-def test_google_gets_core_as_a_wheel(tmp_path: Path) -> None:
+def test_google_gets_all_but_the_entry_as_a_wheel(tmp_path: Path) -> None:
     package = build("gcp", tmp_path)
     root = unpack(package, tmp_path / "root")
     (wheel,) = root.glob("trefoil-*.whl")
-    own = {file.name for file in (REPOSITORY / "gcp").glob("*.py")}
-    assert _names(package) == own | {"requirements.txt", wheel.name}
-    assert {name for name in _names(wheel) if ".dist-info/" not in name} == _core() | {"trefoil.toml"}
+    own = {file.name for file in (REPOSITORY / "gcp").glob("*.py")} - {"main.py"}
+    assert _names(package) == {"main.py", "requirements.txt", wheel.name}
+    assert {name for name in _names(wheel) if ".dist-info/" not in name} == _core() | own | {"trefoil.toml"}
     requirements = (root / "requirements.txt").read_text("utf-8")
     assert re.search(rf"^\./{re.escape(wheel.name)} --hash=sha256:\w{{64}}$", requirements, re.MULTILINE)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import product
@@ -398,7 +398,7 @@ def test_a_deployment_that_costs_what_a_model_does(tmp_path: Path) -> None:
     price, model = prices.find("azure", "My-Mini"), _PRICES.find("azure", "gpt-4o-mini")
     assert price is not None
     assert model is not None
-    assert price == replace(model, output_tokens=500)
+    assert price == model._replace(output_tokens=500)
     assert prices.find("azure", "My-Mini") is price
     assert prices.find("compatible", "My-Mini") is not None
 

@@ -112,6 +112,11 @@ def test_the_api_of_an_azure_resource(base_url: str, api_version: str | None, ap
         ("[upstreams.openai]\nbase_url = 'ftp://x'", {}, "trefoil.toml: upstreams.openai.base_url: write a URL that"),
         ("[upstreams.openai]\nbase_url = 'https://me:sk-x@x'", {}, "base_url: write the URL without a user"),
         ("[upstreams.openai]\nbase_url = 'https://x?key=sk-x'", {}, "base_url: write the URL without a user"),
+        ("[upstreams.openai]\nbase_url = 'https:///v1'", {}, "base_url: write a host into the URL"),
+        ("[upstreams.openai]\nbase_url = 'https://x:99999/v1'", {}, "base_url: port out of range 0-65535."),
+        ("[upstreams.openai]\nbase_url = 'https://x/a/../v1'", {}, "base_url: write the URL without steps"),
+        ("[upstreams.openai]\norganization = 'org 1'", {}, "openai.organization: string should match pattern"),
+        ("[upstreams.openai]", {"OPENAI_ORG_ID": "org-1\n"}, "OPENAI_ORG_ID: it holds a blank, a line break"),
         ("[upstreams.openai]\napi_key = 'sk-in-a-file'", {}, "upstreams.openai.api_key: a secret must not stand in"),
         ("[upstreams.openai]\napi_key_env = 'sk-in-a-file'", {}, "api_key_env: string should match pattern"),
         ("[upstreams.openai]\napi_key_env = 'OTHER'", {}, "OTHER is not set: give it the key to call the upstream"),
@@ -171,7 +176,7 @@ def test_the_keys_are_not_in_what_settings_print() -> None:
 def test_each_variable_gives_a_setting_that_exists() -> None:
     for place in ENVIRONMENT.values():
         model = OpenAIUpstream if place[0] == "upstreams" else Settings
-        assert place[-1] in model.model_fields
+        assert place[-1] in model.defaults()
 
 
 def test_a_package_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

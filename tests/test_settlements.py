@@ -188,6 +188,32 @@ async def test_what_the_end_of_the_process_interrupts_is_in_the_log(
     assert (postponed["event"], postponed["unmark"]) == ("settlement_postponed", f"r/{reservation.id}")
 
 
+@pytest.mark.parametrize("turns", range(6))
+def test_so_is_what_the_end_of_the_event_loop_interrupts(
+    turns: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At whatever moment: the server cancels what goes on, and asyncio cancels the tasks that there are then."""
+    caplog.set_level(logging.INFO, "trefoil")
+    sqlite = SqliteStore(tmp_path / "store.sqlite3")
+
+    async def serve() -> asyncio.Task[None]:
+        store = _Failing(sqlite)
+        ledger = Ledger(store)
+        settlements = Settlements(ledger, UsageArchive(store))
+        reservation = await ledger.reserve(_APP, "completions.create", "m", tokens=0, nano_usd=500)
+        store.slow = asyncio.Event()
+        caller = asyncio.ensure_future(settlements.settle(reservation, Usage(), 200))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        return caller
+
+    caller = asyncio.run(serve())
+    sqlite.close()
+    if turns:  # without one, the caller was cancelled before it had said anything
+        assert [line["event"] for line in _lines(caplog)] == ["settlement_postponed"]
+    assert caller.cancelled()
+
+
 async def test_what_is_reserved_for_a_client_that_has_left_is_given_back(store: _Failing, sqlite: SqliteStore) -> None:
     ledger = Ledger(store)
     settlements = Settlements(ledger, UsageArchive(store))

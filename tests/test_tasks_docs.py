@@ -50,10 +50,10 @@ def test_the_figures() -> None:
 @pytest.mark.parametrize(
     ("heading", "expected"),
     [
-        ("| in `[tasks]` |", set(task_settings.TasksSettings.model_fields) - {"built_in", "own"}),
-        ("| in `[tasks.generate]`", set(task_settings.BuiltInSettings.model_fields)),
-        ("| in `[tasks.NAME]`", set(task_settings.OwnTaskSettings.model_fields)),
-        ("| of an input field |", set(task_settings.FieldSettings.model_fields)),
+        ("| in `[tasks]` |", set(task_settings.TasksSettings.defaults()) - {"built_in", "own"}),
+        ("| in `[tasks.generate]`", set(task_settings.BuiltInSettings.defaults())),
+        ("| in `[tasks.NAME]`", set(task_settings.OwnTaskSettings.defaults())),
+        ("| of an input field |", set(task_settings.FieldSettings.defaults())),
     ],
 )
 def test_all_that_can_be_written_is_there(heading: str, expected: set[str]) -> None:

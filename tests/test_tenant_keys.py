@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hmac
 import re
 import secrets
@@ -208,12 +209,14 @@ async def _steps(work: Coroutine[Any, Any, Any]) -> int:
         return trace
 
     before = sys.gettrace()
+    gc.disable()  # what other tests have left would be finalized in between
     sys.settrace(trace)
     try:
         with pytest.raises(errors.NotAuthenticated):
             await work
     finally:
         sys.settrace(before)
+        gc.enable()
     return count
 
 

@@ -96,7 +96,7 @@ async def test_what_it_sends() -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("compress", [gzip.compress, zlib.compress], ids=["gzip", "deflate"])
 async def test_what_came_compressed_unasked_is_given_decompressed(compress: Any) -> None:
-    coding = "gzip" if compress is gzip.compress else "deflate"
+    coding = "GZIP " if compress is gzip.compress else "deflate"
     content, _ = await _answered(plain("200 OK", compress(b"some text" * 1000), f"content-encoding: {coding}"))
     assert content == b"some text" * 1000
 
@@ -106,3 +106,18 @@ async def test_what_came_compressed_unasked_is_given_decompressed(compress: Any)
 async def test_what_cannot_be_decompressed_is_cut_off(content: bytes) -> None:
     with pytest.raises(CutOff):
         await _answered(plain("200 OK", content, "content-encoding: gzip"))
+
+
+@pytest.mark.anyio
+async def test_nothing_may_be_said_to_be_compressed() -> None:
+    content, _ = await _answered(plain("429 Too Many Requests", b"", "content-encoding: gzip"))
+    assert content == b""
+
+
+@pytest.mark.anyio
+async def test_a_get_has_no_body() -> None:
+    async with ScriptedUpstream.playing(plain("200 OK", b"{}")) as server:
+        client = _client({"kind": "openai", "base_url": server.url})
+        await (await client.send("GET", "/models", "", headers={}, body=b"some", model=None)).read()
+        await client.close()
+    assert server.exchanges[0].header("content-length") is None
