@@ -13,8 +13,12 @@ help:  ## list the targets
 run: $(VENV)/run.stamp  ## start the three clouds on this machine; options: make run ARGS="--once"
 	@$(BIN)/python -m local $(ARGS)
 
+# Tests mostly wait, so three processes share them, each a file at a time. Where ARGS names files, one does it all; and
+# the slow ones, which put emulators under load, have the machine to themselves.
+SHARED := --numprocesses 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+
 test: $(VENV)/dev.stamp  ## run the tests but the slow ones; options: make test ARGS="-k streaming"
-	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	@$(BIN)/python -m pytest -m "not slow" $(if $(findstring .py,$(ARGS))$(findstring slow,$(ARGS)),,$(SHARED)) $(ARGS)
 
 setup: $(VENV)/run.stamp  ## only set up what `make run` needs
 
