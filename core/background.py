@@ -187,7 +187,7 @@ def _read(content: bytes) -> dict[str, Any]:
     """A response in the background; empty where it is another one."""
     if b'"background"' not in content:
         return {}
-    answer = from_json(content)
+    answer = from_json(content, cache_strings="keys")
     is_one = isinstance(answer, dict) and isinstance(answer.get("id"), str) and answer.get("background") is True
     return answer if is_one else {}
 

@@ -138,7 +138,7 @@ def parse(body: bytes) -> Mapping[str, Any]:
         InvalidRequest: it is none, or a key stands twice in one object.
     """
     try:
-        value: Mapping[str, Any] = jiter.from_json(body or b"{}", catch_duplicate_keys=True)
+        value: Mapping[str, Any] = jiter.from_json(body or b"{}", cache_mode="keys", catch_duplicate_keys=True)
     except ValueError as error:
         raise errors.InvalidRequest(f"The request body is not valid JSON: {error}.", code="invalid_json") from None
     return value

@@ -44,7 +44,7 @@ def leaves_another(endpoint: Endpoint, call: Call) -> bool:
 
 def in_answer(endpoint: Endpoint, body: bytes, *, stored: bool | None) -> Iterator[Made]:
     """What a whole answer tells. `stored` is what the request's `store` said."""
-    answer = from_json(body)
+    answer = from_json(body, cache_strings="keys")
     if endpoint.makes is not None and _is_kept(endpoint.makes, answer, stored):
         yield from _one(endpoint.makes, answer)
     yield from _within(endpoint, answer)
@@ -56,7 +56,7 @@ def in_events(endpoint: Endpoint, passed: bytes, *, first: bool, stored: bool | 
         return
     for lines, _ in events.pieces(passed):
         try:
-            event = from_json(events.data(lines))
+            event = from_json(events.data(lines), cache_strings="keys")
         except ValueError:  # the end of a chat's stream, or nothing of upstream's making: it is the client's to judge
             continue
         if not isinstance(event, dict):

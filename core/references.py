@@ -89,7 +89,7 @@ def in_json(body: bytes) -> list[Reference]:
     if _MAY_REFER.search(body) is None and _MAY_HIDE not in body:  # most bodies refer to nothing
         return []
     try:
-        value = jiter.from_json(body, catch_duplicate_keys=True)
+        value = jiter.from_json(body, cache_mode="keys", catch_duplicate_keys=True)
     except ValueError as error:
         raise errors.InvalidRequest(f"The request body is not valid JSON: {error}.", code="invalid_json") from None
     return _bounded(_walk(value, ""))

@@ -51,7 +51,7 @@ def _marks(last_types: frozenset[str]) -> Sequence[bytes]:
 
 def _object(data: bytes) -> dict[str, Any]:
     try:
-        value = from_json(data)
+        value = from_json(data, cache_strings="keys")
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}

@@ -102,7 +102,7 @@ def _string_bytes(text: bytes, start: int) -> int:
     rest = _REST_OF_STRING.match(text, start)
     escaped = rest[0] if rest else b""
     try:
-        return len(from_json(b'"%b"' % escaped).encode())
+        return len(from_json(b'"%b"' % escaped, cache_strings=False).encode())
     except ValueError:  # half of a pair of surrogates, perhaps: an escape is never shorter than what it stands for
         return len(escaped)
 

@@ -230,7 +230,7 @@ def _choice(data: bytes) -> Mapping[str, Any]:
 
 def _object(content: bytes) -> Mapping[str, Any]:
     try:
-        value = from_json(content)
+        value = from_json(content, cache_strings="keys")
     except ValueError:
         raise _unusable() from None
     if not isinstance(value, dict):

@@ -113,7 +113,7 @@ def _unfinished(said: Said) -> Result:
 def _fitting(schema: Schema, text: str) -> tuple[Any, str | None]:
     """The value in an answer, and in what it does not fit."""
     try:
-        value = from_json(_without_fence(text))
+        value = from_json(_without_fence(text), cache_strings="keys")
     except ValueError:
         return None, "it is not valid JSON"
     problem = json_schema.problem(schema, value)

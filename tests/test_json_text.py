@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -68,3 +69,14 @@ def test_what_is_no_text_is_an_error() -> None:
 def test_what_json_cannot_say_is_an_error() -> None:
     with pytest.raises(TypeError):
         json_text.write(object())
+
+
+def test_what_was_read_is_not_kept() -> None:
+    """The parser's own memory of short texts would hold on to pieces of prompts, and grow for hours."""
+    texts = [json_text.write({f"r/{number:08}": f"text {number}"}) for number in range(3000)]
+    tracemalloc.start()
+    for text in texts:
+        json_text.read(text)
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 50_000
