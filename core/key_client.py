@@ -35,7 +35,7 @@ class KeyClient:
     ) -> HttpAnswer | Decompressed:
         sent = {**self._headers, **headers}
         content = None if method == "GET" or (not body and method != "POST") else body
-        if content is not None:
+        if method != "GET":  # of a DELETE without a body, too: so do OpenAI's own clients
             sent.setdefault("content-type", "application/json")
         answer = await self._http.send(method, target_of(path, query), sent, content)
         return Decompressed(answer) if is_compressed(answer) else answer
