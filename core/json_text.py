@@ -1,7 +1,7 @@
 """JSON as text, by pydantic's parser and writer, which are twice and five times as fast as those of `json`.
 
 What is beyond them, such as half a surrogate pair, `json` does: so a value comes back as it would from there. The
-parser keeps nothing: by itself it remembers 16,000 short texts, and those of reservations and prompts do not come again.
+parser keeps nothing: by itself it remembers short texts, and those of reservations and prompts never come again.
 """
 
 from __future__ import annotations
