@@ -76,7 +76,7 @@ async def ask(client: Client, call: Call, *, body: bytes, model: str | None) -> 
         answer = await client.send(
             request.method, path, request.query, headers=_sent_headers(request), body=body, model=model
         )
-        media_type, is_success = _media_type(answer), HTTPStatus.OK <= answer.status < HTTPStatus.MULTIPLE_CHOICES
+        media_type, is_success = _media_type(answer), _is_success(answer)
         if is_success and (stream := _stream(answer, call, media_type)) is not None:
             await stream.start()
             return Response(answer.status, _kept_headers(answer, request), stream)
